@@ -1,0 +1,196 @@
+//! The validated settings that the program uses. What the user typed is in `file`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything the program can be told; see `config.example.toml` for the meaning of each key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub host: String,
+    pub files: Files,
+    pub socket: Socket,
+    pub ship: Ship,
+    pub truncate: Truncate,
+    pub redact: Redact,
+    pub store: Store,
+    pub batch: Batch,
+    pub retry: Retry,
+    pub spool: Spool,
+    pub shutdown: Shutdown,
+    pub runs: Runs,
+    pub retention: Retention,
+    pub monitoring: Monitoring,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Files {
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+    pub start_at: StartAt,
+    pub compressed: bool,
+    pub copies: Copies,
+    pub hold: Duration,
+    pub finish_line_after: Duration,
+    pub poll_interval: Duration,
+    /// Bytes.
+    pub max_line: u64,
+    pub naive_time: NaiveTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    Beginning,
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    Skip,
+    Ship,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NaiveTime {
+    Local,
+    Utc,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Socket {
+    /// `None`: off.
+    pub path: Option<PathBuf>,
+    pub mode: u32,
+    /// Empty: unchanged.
+    pub group: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ship {
+    pub min_level: String,
+    pub keep: Keep,
+    pub categories: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    All,
+    Marked,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Truncate {
+    pub message: u64,
+    pub string: u64,
+    pub list: u64,
+    pub document: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redact {
+    pub enabled: bool,
+    pub patterns: Vec<String>,
+    pub fields: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    pub kind: StoreKind,
+    pub sqlite_path: PathBuf,
+    pub arangodb: Arangodb,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    Sqlite,
+    Arangodb,
+}
+
+#[derive(Clone, PartialEq)]
+pub struct Arangodb {
+    pub endpoints: Vec<String>,
+    pub database: String,
+    pub username: String,
+    pub password: String,
+    pub auth: Auth,
+    pub ca_file: Option<PathBuf>,
+    pub compression: Compression,
+    pub timeout: Duration,
+    pub shards: u32,
+    pub replication_factor: u32,
+}
+
+impl std::fmt::Debug for Arangodb {
+    /// Never shows the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arangodb")
+            .field("endpoints", &self.endpoints)
+            .field("database", &self.database)
+            .field("username", &self.username)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    Basic,
+    Jwt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Gzip,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    pub max_records: usize,
+    pub max_bytes: u64,
+    pub flush_interval: Duration,
+    pub in_flight: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    pub initial: Duration,
+    pub max: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spool {
+    pub max_size: u64,
+    pub when_full: WhenFull,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    Block,
+    DropOldest,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shutdown {
+    pub deadline: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Runs {
+    pub lost_after: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retention {
+    /// 0 keeps everything.
+    pub days: u32,
+    pub interval: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Monitoring {
+    pub interval: Duration,
+    pub alert_failure_percent: f64,
+    /// Empty: off.
+    pub listen: String,
+}

@@ -1,0 +1,3 @@
+//! The `logagent` program: a thin door to the library.
+
+fn main() {}

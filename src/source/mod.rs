@@ -1,0 +1,165 @@
+//! Where lines come from: watched files and the Unix socket.
+//!
+//! A source emits [`Chunk`]s: complete lines of one stream, in order, with their byte spans. It hands them to an
+//! [`Intake`] (the pipeline) by a synchronous call with borrowed bytes: what is read is parsed and encoded before the
+//! read buffer is used again, nothing is queued in between. Nothing flows back but how much room there is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Identifies a stream within one state directory. Never stored outside it.
+pub type StreamId = u64;
+
+/// An ordered run of bytes with one identity: a file generation, an archive member, a socket connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    pub id: StreamId,
+    /// First part of the keys of this stream, see [`crate::record::Key`]; for files the hash of the first line.
+    pub head: u64,
+    /// `source.stream`: names the file generation or connection. Plain text.
+    pub name: String,
+    /// Script name of records that name none: the file's (or archive member's) stem without rotation stamps.
+    pub script: String,
+    pub kind: StreamKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    File { path: String },
+    Socket { uid: u32, pid: i32 },
+}
+
+/// How far a stream has been taken, with what is needed to go on and to recognise it again.
+///
+/// Below `offset` everything is part of a record or counted as lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Bytes of the (decompressed) stream; for sockets the number of lines.
+    pub offset: u64,
+    /// Chain hash of everything below `offset`, see [`chain`].
+    pub chain: u64,
+    /// `seq` of the last record. A hybrid clock: microseconds of the latest time seen, plus one for each tie, so that
+    /// it rises within the stream and orders records across the files of one rotation too.
+    pub seq: i64,
+    /// Hash of the last [`NEAR`] bytes below `offset` (fewer at the start): content is compared near the cursor before
+    /// a stream is resumed.
+    pub near: u64,
+}
+
+/// How many bytes below the cursor are compared before a stream is resumed.
+pub const NEAR: usize = 512;
+
+/// The chain hash after `line` (with its continuation lines, without the last line feed).
+#[must_use]
+pub fn chain(before: u64, line: &[u8]) -> u64 {
+    (before.rotate_left(5) ^ xxhash_rust::xxh3::xxh3_64(line)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// One record's bytes within a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The record's line: `data[start..line_end]`, without its line feed.
+    pub start: u32,
+    pub line_end: u32,
+    /// Continuation lines (a traceback) follow up to here; equal to `line_end` where there are none.
+    pub end: u32,
+    /// Position of the line in its stream.
+    pub offset: u64,
+    /// Chain hash including this item.
+    pub chain: u64,
+    /// The line's whole length in bytes where it was longer than `files.max_line` and cut, else 0.
+    pub whole: u64,
+}
+
+/// Complete lines of one stream.
+pub struct Chunk<'a> {
+    pub stream: &'a Arc<Stream>,
+    pub data: &'a [u8],
+    pub items: &'a [Item],
+    /// The stream cannot be read again later (unlinked, or rotated and about to be): what of it cannot be stored at
+    /// once is spooled.
+    pub fragile: bool,
+}
+
+/// What a source may read now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Anything.
+    All,
+    /// Only fragile streams: the store is away, and files that stay where they are can wait.
+    Fragile,
+    /// Nothing: everything is full.
+    None,
+    /// The agent stops: no more chunks.
+    Closed,
+}
+
+/// What was read but can not become a record. Every loss has a name and is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// NUL bytes of a hole or a torn tail.
+    Nul { bytes: u64 },
+    /// Blank lines.
+    Blank { lines: u64 },
+    /// A file was truncated, or vanished, before it was read to its end.
+    Unread { bytes: u64 },
+    /// The rest of a line longer than `files.max_line` (its record is marked `truncated`).
+    Cut { bytes: u64 },
+}
+
+/// The pipeline as its sources see it.
+pub trait Intake: Send + Sync {
+    /// Waits until there is room for something, at most `timeout`.
+    fn wait_room(&self, timeout: Duration) -> Room;
+
+    /// Parses and takes over the chunk's records. `cursor` is the stream's cursor after the chunk with the `seq` of
+    /// before it; on return its `seq` is that of the last record. The cursor becomes durable once all records below
+    /// it are settled. Never blocks for long; `Err` once the intake is closed (nothing was taken then).
+    fn accept(&self, chunk: Chunk<'_>, cursor: &mut Cursor) -> Result<(), Closed>;
+
+    /// Moves a cursor over bytes that hold no record (blank lines, NULs), in order with accepted chunks.
+    fn skip(&self, stream: &Arc<Stream>, cursor: Cursor, loss: Loss);
+
+    /// Nothing is left to read for now: a partial batch need not wait for company.
+    fn idle(&self);
+
+    /// Makes a stream's identity durable, no later than its next cursor.
+    fn remember(&self, entry: StreamEntry);
+
+    /// Forgets a stream (its file and all copies are gone), after what was accepted of it is settled.
+    fn forget(&self, id: StreamId);
+}
+
+/// The intake takes nothing any more: the agent stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the agent is stopping")]
+pub struct Closed;
+
+/// A file stream's identity as the state keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamEntry {
+    pub id: StreamId,
+    /// Where it was last seen; for an archive member `archive.zip!member`.
+    pub path: PathBuf,
+    pub script: String,
+    pub dev: u64,
+    pub ino: u64,
+    /// Hash of the first line (at most [`HEAD`] bytes of it).
+    pub head: u64,
+    /// Bytes hashed into `head`.
+    pub head_len: u32,
+    /// 0 unless content alone cannot tell two streams apart.
+    pub generation: u32,
+    /// Read to its end under a final name; nothing more is expected of it.
+    #[serde(default)]
+    pub finished: bool,
+    /// Size when last looked at.
+    #[serde(default)]
+    pub size: u64,
+}
+
+/// At most this many bytes of the first line make a stream's head.
+pub const HEAD: usize = 4096;

@@ -1,0 +1,3 @@
+//! One integration binary. Each module tests one promise of the program, through its public surface.
+
+mod harness;
