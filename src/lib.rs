@@ -42,6 +42,7 @@
 //! `tests/it/tidy.rs` keeps the permitted imports between modules.
 
 pub mod config;
+pub mod query;
 pub mod record;
 pub mod source;
 pub mod state;
