@@ -1,4 +1,24 @@
-//! The validated settings that the program uses. What the user typed is in `file`.
+//! The validated settings that the program uses.
+//!
+//! # From what is typed to what is used
+//!
+//! [`Sources`] are the places where settings may stand: a TOML file, the environment, `.env`, `--store`. Each place
+//! yields a list of *given* values (`file`, `env`, `store_url`): key, value, origin. One table (`keys`) knows
+//! every key and how its value is read (`value`). [`Settings::load`] lays the given values over the defaults, weakest
+//! place first, checks what only the whole can show, and collects every problem before it fails, so that a person
+//! mends them all at once. Each problem names the key, its place (file and line, or variable) and what to do.
+//!
+//! `config.example.toml` documents every key; a test proves that it is complete and equal to the defaults.
+
+mod defaults;
+mod env;
+mod file;
+mod keys;
+mod load;
+mod store_url;
+mod value;
+
+pub use load::{ConfigError, Problem, Sources, Warning};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -194,3 +214,6 @@ pub struct Monitoring {
     /// Empty: off.
     pub listen: String,
 }
+
+#[cfg(test)]
+mod tests;
