@@ -8,9 +8,14 @@
 //! Every write may be repeated, in any order relative to other batches: events, learnings, memories and edges have
 //! deterministic keys and are ignored when known; [`RunUpdate`]s merge by rules that do not depend on order.
 
+pub mod admit;
+pub mod search;
+pub mod stored;
+
 use serde::{Deserialize, Serialize};
 
 use crate::record::Micros;
+pub use search::{ReadError, Search};
 
 pub const LOG_EVENTS: &str = "log_events";
 pub const SCRIPT_RUNS: &str = "script_runs";
