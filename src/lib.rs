@@ -41,6 +41,7 @@
 //!
 //! `tests/it/tidy.rs` keeps the permitted imports between modules.
 
+pub mod cli;
 pub mod config;
 pub mod query;
 pub mod record;

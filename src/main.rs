@@ -1,3 +1,7 @@
 //! The `logagent` program: a thin door to the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    logagent::cli::main(std::env::args_os()).into()
+}

@@ -121,6 +121,13 @@ impl Sources {
         self.find_file(&self.variables(&mut Vec::new())).map(|(path, _)| path)
     }
 
+    /// The text of one variable, if it is set and not empty.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let mut vars = self.variables(&mut Vec::new());
+        vars.remove(name).map(|(text, _)| text).filter(|text| !text.is_empty())
+    }
+
     /// The file, and how it was named where it must exist.
     fn find_file(&self, vars: &Variables) -> Option<(PathBuf, Option<&'static str>)> {
         if let Some(path) = &self.config {
