@@ -189,11 +189,14 @@ Examples:
         show: Show,
     },
     /// One dead letter whole, with its record
-    #[command(after_help = "\
+    #[command(
+        name = "show",
+        after_help = "\
 Examples:
   logagent dead-letter show 3k2v0c7p1m
-  logagent dead-letter show 3k2v0c7p1m -o json | jq .record")]
-    Show {
+  logagent dead-letter show 3k2v0c7p1m -o json | jq .record"
+    )]
+    One {
         /// The record's _key, as `list` shows it
         key: String,
         #[command(flatten)]
@@ -278,7 +281,7 @@ mod tests {
             command.get_subcommands().for_each(|c| examples(c, found));
         } else if !command.is_hide_set() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let lines = help.lines().map(str::trim).filter(|l| l.starts_with("logagent "));
+            let lines = help.lines().map(str::trim).filter(|l| l.contains("logagent "));
             found.push((command.get_name().to_owned(), lines.map(str::to_owned).collect()));
         }
     }
