@@ -9,7 +9,9 @@
 //! deterministic keys and are ignored when known; [`RunUpdate`]s merge by rules that do not depend on order.
 
 pub mod admit;
+pub mod fields;
 pub mod search;
+pub mod sqlite;
 pub mod stored;
 
 use serde::{Deserialize, Serialize};
@@ -305,4 +307,11 @@ pub trait Sink {
 
     /// Creates or upgrades the schema; with `dry` only says what it would do.
     fn ensure_schema(&self, dry: bool) -> impl Future<Output = Result<Vec<SchemaObject>, WriteError>> + Send;
+
+    /// Returns when everything that `write` confirmed before this call would survive a power loss. To be awaited before
+    /// a cursor that rests on it is made durable; calling it at most every second or so keeps it cheap. Stores that
+    /// confirm only what is durable enough return at once.
+    fn durable_barrier(&self) -> impl Future<Output = Result<(), WriteError>> + Send {
+        async { Ok(()) }
+    }
 }
