@@ -39,7 +39,7 @@ pub enum StreamKind {
 pub struct Cursor {
     /// Bytes of the (decompressed) stream; for sockets the number of lines.
     pub offset: u64,
-    /// Chain hash of everything below `offset`, see [`chain`].
+    /// Chain hash of every line below `offset` (or from `StreamEntry::start` on), see [`chain`].
     pub chain: u64,
     /// `seq` of the last record. A hybrid clock: microseconds of the latest time seen, plus one for each tie, so that
     /// it rises within the stream and orders records across the files of one rotation too.
@@ -52,7 +52,9 @@ pub struct Cursor {
 /// How many bytes below the cursor are compared before a stream is resumed.
 pub const NEAR: usize = 512;
 
-/// The chain hash after `line` (with its continuation lines, without the last line feed).
+/// The chain hash after one more physical line (without its line feed; without what was cut of it). A stream's chain
+/// starts from 0 and takes every line in that is not blank, whether it begins a record or continues one: so the chain
+/// does not depend on how lines were grouped, nor on where reads ended.
 #[must_use]
 pub fn chain(before: u64, line: &[u8]) -> u64 {
     (before.rotate_left(5) ^ xxhash_rust::xxh3::xxh3_64(line)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
@@ -68,7 +70,8 @@ pub struct Item {
     pub end: u32,
     /// Position of the line in its stream.
     pub offset: u64,
-    /// Chain hash including this item.
+    /// Chain hash up to and including the record's own line; not its continuation lines, so that the key is the same
+    /// whether they were there already or not.
     pub chain: u64,
     /// The line's whole length in bytes where it was longer than `files.max_line` and cut, else 0.
     pub whole: u64,
@@ -138,8 +141,8 @@ pub trait Intake: Send + Sync {
 #[error("the agent is stopping")]
 pub struct Closed;
 
-/// A file stream's identity as the state keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A file stream's identity as the state keeps it; or, with `archive`, the memory of an archive that was looked into.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamEntry {
     pub id: StreamId,
     /// Where it was last seen; for an archive member `archive.zip!member`.
@@ -156,9 +159,21 @@ pub struct StreamEntry {
     /// Read to its end under a final name; nothing more is expected of it.
     #[serde(default)]
     pub finished: bool,
-    /// Size when last looked at.
+    /// Size in bytes when last looked at.
     #[serde(default)]
     pub size: u64,
+    /// Time of the last change when last looked at, nanoseconds since the epoch.
+    #[serde(default)]
+    pub mtime: i64,
+    /// Where reading began: 0, save with `files.start_at = "end"`. The chain starts here.
+    #[serde(default)]
+    pub start: u64,
+    /// Not a stream: an archive (or a copy) that need not be read again while its size and time stay the same, and the
+    /// cursors of the streams in `covers` have reached the offsets given there.
+    #[serde(default)]
+    pub archive: bool,
+    #[serde(default)]
+    pub covers: Vec<(StreamId, u64)>,
 }
 
 /// At most this many bytes of the first line make a stream's head.
