@@ -1,11 +1,80 @@
-//! The only durable memory of the write side: an embedded sled database in the data directory.
+//! The only durable memory of the write side: a database (sled 0.34.7), the spool and the dead letters.
+//!
+//! # Constraints
+//!
+//! * A cursor may move only together with whatever makes everything below it settled: one [`Change`] is one atomic step.
+//! * What is spooled exists nowhere else. What is in the database can be found out again (files are read again under the
+//!   same keys). So the two are kept by different means, see [`spool`].
+//! * Kill at any moment, power cut, full disk, damage of any file: the agent starts again or says one clear thing, and what
+//!   was damaged is moved aside, not deleted.
+//! * The whole agent stays below 24 MiB.
+//!
+//! # What lies where, in the data directory
+//!
+//! ```text
+//! agent.lock        flock of the running agent, with its pid           [lock]
+//! state/            sled: identities, cursors, runs, socket streams, how far the spool is done     [db, codec]
+//! spool/            frames of batches                                   [spool]
+//! dead-letters/     refused records, one JSON object a line             [dead_letters]
+//! damaged-<time>/   whatever was found damaged                          [recovery]
+//! ```
+//!
+//! # A commit
+//!
+//! 1. Dead letters are written and synced (writing one twice does no harm).
+//! 2. Batches are appended to the spool and synced.
+//! 3. Everything else goes to sled as one batch, which is atomic over a crash.
+//! 4. If durability is asked for, or something was spooled: sled is flushed, and its file synced. sled's own `flush`
+//!    ends in `sync_file_range`: that writes neither the file's new length nor the disk's cache. With strace:
+//!    `pwrite64, sync_file_range` for `flush`, and `fdatasync` is ours.
+//!
+//! A crash between 2 and 3 leaves batches in the spool whose cursors did not move: they are delivered twice, under the
+//! same keys. The reverse cannot happen.
+//!
+//! A commit without durability may be lost to a power cut, and to a kill: cursors fall back a little, and records are
+//! read again. It never comes apart.
+//!
+//! # When sled fails while it runs
+//!
+//! After a failed write sled refuses everything. Rows since the last sync are kept in memory (`unsynced`); the next
+//! commit opens the database anew and writes them first. So a full disk costs nothing but time: every commit fails with
+//! [`StateError::Full`] until there is space, then goes on.
+//!
+//! # Space
+//!
+//! sled's file never shrinks by much. When it exceeds 64 MiB and four times what lives in it, it is copied and swapped,
+//! at start and by [`State::compact`]. Positions of named socket streams that were not used for 90 days are dropped at
+//! start. The spool gives back space file by file.
+
+mod codec;
+mod compact;
+mod db;
+pub mod dead_letters;
+mod files;
+pub mod lock;
+mod open;
+mod recovery;
+mod spool;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::source::{Cursor, StreamEntry, StreamId};
 use crate::store::{Batch, Rejected};
+use codec::SocketStream;
+use db::{Db, DbError, Rows};
+use dead_letters::DeadLetters;
+pub use open::{Loaded, OpenError};
+use spool::Spool;
 
-/// Position of an item in the spool; rises with every push.
+/// Position of an item in the spool; rises with every push, from 1.
 pub type SpoolId = u64;
 
 /// One atomic change of the state: all of it happens, or nothing.
@@ -35,4 +104,383 @@ pub struct DeadLetter {
     pub rejected: Rejected,
     /// When it was refused, 27 characters.
     pub time: String,
+}
+
+/// What a commit did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Ids of the spooled batches, in order.
+    pub spooled: Range<SpoolId>,
+    /// Old dead letters that had to make room: they are lost.
+    pub letters_lost: u64,
+}
+
+/// What was read from the spool.
+#[derive(Debug)]
+pub struct Spooled {
+    /// The last item in `batch`: name it in [`Change::spool_done`] when all of it is stored.
+    pub last: SpoolId,
+    /// The items, merged in order. Empty where all that remained was damaged.
+    pub batch: Batch,
+    /// Records that were promised and cannot be read any more. To be counted and said.
+    pub lost: Dropped,
+}
+
+/// What was given up. It must be counted.
+#[must_use]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    pub records: u64,
+    pub bytes: u64,
+}
+
+/// How full the spool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolUsage {
+    pub records: u64,
+    /// Bytes on disk (compressed).
+    pub bytes: u64,
+    pub max_bytes: u64,
+}
+
+/// A change was not made. Making it again later is right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    #[error("the disk (or quota) of {0} is full: free some space, nothing is lost meanwhile")]
+    Full(PathBuf),
+    #[error("cannot write to {path}: {error}")]
+    Io { path: PathBuf, error: String },
+    /// The database became unreadable while it was open. A restart repairs what can be repaired.
+    #[error("the state in {path} is damaged: {error}; restart the agent to have it repaired or moved aside")]
+    Damaged { path: PathBuf, error: String },
+}
+
+/// The open state. All calls block; commits wait for the disk.
+pub struct State {
+    data_dir: PathBuf,
+    inner: Mutex<Inner>,
+    records: AtomicU64,
+    bytes: AtomicU64,
+    max_bytes: u64,
+    _lock: lock::Lock,
+}
+
+struct Inner {
+    /// `None` after a failure, until it could be opened again.
+    db: Option<Db>,
+    spool: Spool,
+    letters: DeadLetters,
+    /// Rows that were applied since the last sync, or that are still to be.
+    unsynced: Rows,
+    unsynced_bytes: usize,
+    /// Number of rows of the values that have more than one.
+    parts: std::collections::HashMap<Vec<u8>, u16>,
+    dir: PathBuf,
+    aside: PathBuf,
+}
+
+/// Rows kept in memory for a failure are bounded by syncing when they are more.
+const UNSYNCED_BYTES: usize = 1 << 20;
+
+impl State {
+    /// Opens the state in `data_dir`, creating what is missing, repairing or moving aside what is damaged.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says which of the few reasons there are, and what to do.
+    pub fn open(data_dir: &Path, spool_max_bytes: u64) -> Result<(State, Loaded), OpenError> {
+        open::open(data_dir, spool_max_bytes)
+    }
+
+    /// Makes one change, atomically. `durable` waits until it would survive a power cut; a change that spools always
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// The change was not made as far as the caller is concerned: repeat it. (What it spooled may then be delivered twice,
+    /// which changes nothing.)
+    pub fn commit(&self, change: &Change, durable: bool) -> Result<Committed, StateError> {
+        let mut inner = self.lock();
+        let result = inner.commit(change, durable);
+        self.publish(&inner);
+        result.map_err(|e| self.explain(e))
+    }
+
+    /// The items of the spool after `after` (0: from the front), merged into one batch: at least one, then as many as
+    /// fit both bounds. `None` when there is nothing.
+    pub fn spool_read(
+        &self,
+        after: SpoolId,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Option<Spooled>, StateError> {
+        let mut inner = self.lock();
+        inner
+            .spool
+            .read(after, max_records, max_bytes)
+            .map_err(|e| self.explain(e.into()))
+    }
+
+    /// [`State::spool_read`] from the front.
+    pub fn spool_front(&self, max_records: usize, max_bytes: usize) -> Result<Option<Spooled>, StateError> {
+        self.spool_read(0, max_records, max_bytes)
+    }
+
+    /// How full the spool is. Never blocks.
+    #[must_use]
+    pub fn spool_usage(&self) -> SpoolUsage {
+        SpoolUsage {
+            records: self.records.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            max_bytes: self.max_bytes,
+        }
+    }
+
+    /// Whether a batch of about `bytes` still fits. Never blocks.
+    #[must_use]
+    pub fn spool_room(&self, bytes: u64) -> bool {
+        self.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= self.max_bytes
+    }
+
+    /// Gives up the oldest items until `bytes` are free, or nothing is left.
+    pub fn spool_drop_oldest(&self, bytes: u64) -> Result<Dropped, StateError> {
+        let mut inner = self.lock();
+        let dropped = inner.drop_oldest(bytes);
+        self.publish(&inner);
+        dropped.map_err(|e| self.explain(e))
+    }
+
+    /// How many lines of this named socket stream are durable.
+    pub fn socket_stream(&self, name: &str) -> Result<Option<Cursor>, StateError> {
+        let mut inner = self.lock();
+        inner.socket_stream(name).map_err(|e| self.explain(e))
+    }
+
+    /// Gives back disk space if much of it is unused. Takes a moment (it copies what lives); for idle times.
+    pub fn compact(&self) -> Result<bool, StateError> {
+        self.lock().compact().map_err(|e| self.explain(e))
+    }
+
+    /// The dead letters of this data directory.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::of(&self.data_dir)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, inner: &Inner) {
+        self.records.store(inner.spool.records(), Ordering::Relaxed);
+        self.bytes.store(inner.spool.bytes(), Ordering::Relaxed);
+    }
+
+    fn explain(&self, e: DbError) -> StateError {
+        let path = self.data_dir.clone();
+        match e {
+            DbError::Io(e) if files::is_full(&e) => StateError::Full(path),
+            DbError::Damaged(error) => StateError::Damaged { path, error },
+            other => StateError::Io {
+                path,
+                error: other.to_string(),
+            },
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(db) = inner.db.take() {
+            let _ = db.sync();
+            db.close();
+        }
+    }
+}
+
+impl Inner {
+    fn commit(&mut self, change: &Change, durable: bool) -> Result<Committed, DbError> {
+        self.reopen()?;
+        let letters_lost = self.letters.add(&change.dead_letters, now_micros())?;
+        let first = self.spool.mark().next;
+        for batch in &change.spool {
+            self.spool.append(batch)?;
+        }
+        let spooled = first..self.spool.mark().next;
+        if !spooled.is_empty() {
+            self.spool.sync()?;
+        }
+        let freed = match change.spool_done {
+            Some(id) => self.spool.done(id)?,
+            None => false,
+        };
+        let rows = self.rows(change, !spooled.is_empty() || change.spool_done.is_some());
+        let durable = durable || freed || !spooled.is_empty();
+        self.write(rows, durable)?;
+        if freed {
+            self.spool.unlink_finished(&self.aside)?;
+        }
+        Ok(Committed { spooled, letters_lost })
+    }
+
+    fn drop_oldest(&mut self, bytes: u64) -> Result<Dropped, DbError> {
+        self.reopen()?;
+        let dropped = self.spool.drop_oldest(bytes)?;
+        let rows = self.rows(&Change::default(), true);
+        self.write(rows, true)?;
+        self.spool.unlink_finished(&self.aside)?;
+        Ok(dropped)
+    }
+
+    /// The database's part of a change.
+    fn rows(&mut self, change: &Change, spool_moved: bool) -> Rows {
+        let mut rows = Rows::new();
+        for entry in &change.remember {
+            let key = codec::id_key(codec::ENTRY, entry.id);
+            self.put(&mut rows, &key, Some(&codec::encode_entry(entry)));
+        }
+        for (id, cursor) in &change.cursors {
+            let key = codec::id_key(codec::CURSOR, *id);
+            self.put(&mut rows, &key, Some(&codec::encode_cursor(cursor)));
+        }
+        for id in &change.forget {
+            self.put(&mut rows, &codec::id_key(codec::ENTRY, *id), None);
+            self.put(&mut rows, &codec::id_key(codec::CURSOR, *id), None);
+        }
+        for (name, value) in &change.runs {
+            let value = value.as_ref().map(|v| codec::encode_named(name, v));
+            self.put(&mut rows, &codec::name_key(codec::RUN, name), value.as_deref());
+        }
+        for (name, cursor) in &change.socket_streams {
+            let stream = SocketStream {
+                name: name.clone(),
+                cursor: *cursor,
+                used: (now_micros() / 1_000_000).max(0) as u64,
+            };
+            let value = codec::encode_socket(&stream);
+            self.put(&mut rows, &codec::name_key(codec::SOCKET, name), Some(&value));
+        }
+        if spool_moved {
+            let value = codec::encode_mark(&self.spool.mark());
+            self.put(&mut rows, &[codec::SPOOL], Some(&value));
+        }
+        rows
+    }
+
+    /// Adds the rows of one value; the rows it had before and has no more are removed.
+    fn put(&mut self, rows: &mut Rows, key: &[u8], value: Option<&[u8]>) {
+        let before = self.parts.remove(key).unwrap_or(1);
+        let new = value.map(|v| codec::rows(key, v)).unwrap_or_default();
+        let count = new.len() as u16;
+        if count > 1 {
+            self.parts.insert(key.to_vec(), count);
+        }
+        for part in count..before {
+            rows.insert(codec::part_key(key, part), None);
+        }
+        rows.extend(new.into_iter().map(|(k, v)| (k, Some(v))));
+    }
+
+    /// Applies rows, and syncs if wanted. On failure they are kept for the next time.
+    fn write(&mut self, rows: Rows, durable: bool) -> Result<(), DbError> {
+        let bytes: usize = rows
+            .iter()
+            .map(|(k, v)| 64 + k.len() + v.as_ref().map_or(0, Vec::len))
+            .sum();
+        let result = match &self.db {
+            Some(db) if rows.is_empty() => Ok(db),
+            Some(db) => db.apply(&rows).map(|()| db),
+            None => Err(DbError::Damaged("the database is closed".to_owned())),
+        };
+        self.unsynced_bytes += bytes;
+        let durable = durable || self.unsynced_bytes > UNSYNCED_BYTES;
+        let result = result.and_then(|db| if durable { db.sync() } else { Ok(()) });
+        match result {
+            Ok(()) if durable => {
+                self.unsynced.clear();
+                self.unsynced_bytes = 0;
+                Ok(())
+            }
+            other => {
+                self.unsynced.extend(rows);
+                self.fail(other)
+            }
+        }
+    }
+
+    /// Lets go of a database that failed.
+    fn fail<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
+        if result.is_err()
+            && let Some(db) = self.db.take()
+        {
+            db.close();
+        }
+        result
+    }
+
+    /// After a failure: opens the database again, and writes what it may not have.
+    fn reopen(&mut self) -> Result<&Db, DbError> {
+        if self.db.is_none() {
+            let db = Db::open(&self.dir)?;
+            let rows = std::mem::take(&mut self.unsynced);
+            let caught_up = db.apply(&rows).and_then(|()| db.sync());
+            if let Err(e) = caught_up {
+                self.unsynced = rows;
+                db.close();
+                return Err(e);
+            }
+            self.unsynced_bytes = 0;
+            self.db = Some(db);
+        }
+        self.db.as_ref().ok_or(DbError::Locked)
+    }
+
+    fn socket_stream(&mut self, name: &str) -> Result<Option<Cursor>, DbError> {
+        let key = codec::name_key(codec::SOCKET, name);
+        let parts = self.parts.get(&key).copied().unwrap_or(1);
+        let db = self.reopen()?;
+        let mut data = Vec::new();
+        for part in 0..parts {
+            let row_key = codec::part_key(&key, part);
+            let Some(value) = db.get(&row_key)? else {
+                return Ok(None);
+            };
+            // A damaged position is none: the client sends everything again, under the same keys.
+            let Ok(row) = codec::row(&row_key, &value) else {
+                return Ok(None);
+            };
+            data.extend_from_slice(row.data);
+        }
+        let stream = codec::decode_socket(&data).ok().filter(|s| s.name == name);
+        Ok(stream.map(|s| s.cursor))
+    }
+
+    fn compact(&mut self) -> Result<bool, DbError> {
+        let db = self.reopen()?;
+        let mut live = 0;
+        let disk = db.disk_bytes();
+        db.scan(|key, value| live += (key.len() + value.len()) as u64)?;
+        if !compact::worthwhile(disk, live) {
+            return Ok(false);
+        }
+        db.sync()?;
+        let Some(db) = self.db.take() else { return Ok(false) };
+        match compact::run(db, &self.dir) {
+            Ok(db) => {
+                self.db = Some(db);
+                Ok(true)
+            }
+            Err((db, e)) => {
+                self.db = db;
+                Err(e)
+            }
+        }
+    }
+}
+
+fn now_micros() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_micros() as i64)
 }

@@ -1,0 +1,166 @@
+//! The one place that speaks to sled 0.34.7.
+//!
+//! What had to be found out, and how it is met here:
+//!
+//! * `open` and reads may panic on damage: every call goes through [`guarded`], which turns a panic into an error.
+//! * After one failed write (a full disk) a `Db` answers every call with that error for ever: the caller drops it and
+//!   opens anew.
+//! * `flush` ends in `sync_file_range`, which neither writes the file's size nor empties the disk's cache. So
+//!   [`Db::sync`] calls `fdatasync` on the file afterwards; strace shows it as the only sync of a commit.
+//! * The background thread syncs each period, wanted or not, and is the only place that collects garbage: without it
+//!   one cold page holds a segment for ever. Ten seconds keep it from being a load.
+//! * A page larger than a quarter of the segment becomes a file in `blobs/` that is not deleted when its page is; rows
+//!   are so small ([`super::codec::PART`]) that 17 of them stay below.
+//! * The lock of a dropped `Db` is released by threads that end a little later.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
+
+use super::files;
+
+/// Bytes that sled may cache; it takes more (at least a page in each of 256 shards).
+const CACHE: u64 = 8 << 20;
+/// Bytes of a segment: the unit of allocation and of reuse. It can never be changed for a database that exists.
+pub const SEGMENT: usize = 256 << 10;
+const GARBAGE_EVERY: Duration = Duration::from_secs(10);
+
+/// Why sled did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DbError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Damage: what sled calls corruption, and every panic.
+    #[error("{0}")]
+    Damaged(String),
+    #[error("its lock is held")]
+    Locked,
+}
+
+impl From<sled::Error> for DbError {
+    fn from(e: sled::Error) -> DbError {
+        match e {
+            sled::Error::Io(e) if e.to_string().contains("could not acquire lock") => DbError::Locked,
+            sled::Error::Io(e) => DbError::Io(e),
+            other => DbError::Damaged(other.to_string()),
+        }
+    }
+}
+
+pub(super) struct Db {
+    sled: sled::Db,
+    /// A descriptor of our own on sled's file, to sync it.
+    file: File,
+    dir: PathBuf,
+}
+
+/// Rows to write; `None` removes.
+pub(super) type Rows = std::collections::BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+impl Db {
+    /// Opens the database in `dir`, creating an empty one.
+    pub fn open(dir: &Path) -> Result<Db, DbError> {
+        files::create_private_dir(dir)?;
+        let config = sled::Config::new()
+            .path(dir)
+            .cache_capacity(CACHE)
+            .segment_size(SEGMENT)
+            .flush_every_ms(Some(GARBAGE_EVERY.as_millis() as u64));
+        let mut tries = 0;
+        let sled = loop {
+            match guarded(|| Ok(config.open()?)) {
+                Err(DbError::Locked) if tries < 200 => {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                other => break other?,
+            }
+        };
+        let file = File::open(dir.join("db"))?;
+        Ok(Db {
+            sled,
+            file,
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// Applies all rows, or none. Not durable before [`Db::sync`].
+    pub fn apply(&self, rows: &Rows) -> Result<(), DbError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in rows {
+            match value {
+                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        guarded(|| Ok(self.sled.apply_batch(batch)?))
+    }
+
+    /// Makes everything applied durable.
+    pub fn sync(&self) -> Result<(), DbError> {
+        guarded(|| Ok(self.sled.flush().map(drop)?))?;
+        Ok(self.file.sync_data()?)
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DbError> {
+        guarded(|| Ok(self.sled.get(key)?.map(|v| v.to_vec())))
+    }
+
+    /// Shows every row, in order of keys.
+    pub fn scan(&self, mut show: impl FnMut(&[u8], &[u8])) -> Result<(), DbError> {
+        guarded(|| {
+            for row in self.sled.iter() {
+                let (key, value) = row?;
+                show(&key, &value);
+            }
+            Ok(())
+        })
+    }
+
+    /// Bytes of the database's files.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        files::bytes_in(&self.dir)
+    }
+
+    /// Closes it; what was applied is written, and a panic on the way is nobody's concern any more.
+    pub fn close(self) {
+        let Db { sled, .. } = self;
+        let _ = guarded(move || {
+            drop(sled);
+            Ok(())
+        });
+    }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls into sled; a panic there becomes [`DbError::Damaged`], and is not printed by the panic hook: what it means is
+/// said once, by us.
+fn guarded<T>(call: impl FnOnce() -> Result<T, DbError>) -> Result<T, DbError> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                previous(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    QUIET.set(false);
+    result.unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+        Err(DbError::Damaged(text.unwrap_or_else(|| "panic".to_owned())))
+    })
+}

@@ -1,0 +1,80 @@
+//! Small steps on directories that must survive a power cut, and stay private: logs hold what nobody should read.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Creates a directory (and those above it) for the owner alone. One that exists stays as it is.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Creates a file for the owner alone; it must not exist.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Makes names in `dir` durable.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Writes a whole file durably: it exists with all its bytes, or not at all.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = with_suffix(path, ".tmp");
+    let _ = fs::remove_file(&temporary);
+    let mut file = create_private(&temporary)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(e) = written.and_then(|()| fs::rename(&temporary, path)) {
+        let _ = fs::remove_file(&temporary);
+        return Err(e);
+    }
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// `path` with something behind its name.
+#[must_use]
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Moves a file or directory into a directory of the same file system, under a name that is free there.
+pub fn move_into(path: &Path, dir: &Path) -> io::Result<()> {
+    create_private_dir(dir)?;
+    let name = path.file_name().unwrap_or_default();
+    let mut target = dir.join(name);
+    let mut n = 1;
+    while target.symlink_metadata().is_ok() {
+        target = with_suffix(&dir.join(name), &format!(".{n}"));
+        n += 1;
+    }
+    fs::rename(path, &target)?;
+    sync_dir(dir)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Bytes of all files directly in `dir`, and one level below.
+#[must_use]
+pub fn bytes_in(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries
+        .flatten()
+        .map(|e| match e.metadata() {
+            Ok(m) if m.is_dir() => fs::read_dir(e.path())
+                .map(|d| d.flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum())
+                .unwrap_or(0),
+            Ok(m) => m.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// Whether this failure is a full disk, a used-up quota or a size limit.
+#[must_use]
+pub fn is_full(e: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(e.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}

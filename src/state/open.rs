@@ -1,0 +1,248 @@
+//! Opening the state: the lock, the directories, the database, the spool, and what is told to those who start.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+
+use super::codec::{self, DecodeError};
+use super::db::{Db, DbError, Rows};
+use super::dead_letters::DeadLetters;
+use super::lock::{self, LockError};
+use super::recovery::{self, Opened, Values};
+use super::spool::Spool;
+use super::{Inner, State, compact, files, now_micros};
+use crate::record::format_time;
+use crate::source::{Cursor, StreamEntry, StreamId};
+
+/// Positions of named socket streams are forgotten after this time without use.
+const SOCKET_STREAM_SECONDS: u64 = 90 * 24 * 3600;
+
+/// What the state knew when it was opened.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub streams: Vec<(StreamEntry, Cursor)>,
+    /// Free for the next stream; every later number is free too.
+    pub next_stream_id: StreamId,
+    /// Open runs: (execution id, value).
+    pub runs: Vec<(String, Vec<u8>)>,
+    /// What was damaged, what became of it and where it lies now. To be said loudly, once.
+    pub recovered: Option<String>,
+}
+
+/// Why the state could not be opened. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "{} is in use by another logagent{}: stop that one, or give this one a data_dir of its own",
+        dir.display(),
+        pid.map(|p| format!(" (pid {p})")).unwrap_or_default()
+    )]
+    InUse { dir: PathBuf, pid: Option<u32> },
+    #[error("cannot write to {}: {error}; make it writable for this user, or set data_dir to a directory that is", path.display())]
+    Unwritable { path: PathBuf, error: io::Error },
+    #[error("the disk (or quota) of {} is full: free some space, or set data_dir to another disk", path.display())]
+    Full { path: PathBuf },
+    #[error("the state in {} was written by a newer logagent (format {version}): run that version, or move the directory away to start anew", path.display())]
+    Newer { path: PathBuf, version: u8 },
+    #[error("the state in {} is damaged and could not be set aside: {error}; move the directory away to start anew (files are read again, nothing is stored twice)", path.display())]
+    Damaged { path: PathBuf, error: String },
+}
+
+pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), OpenError> {
+    let failed = |e: io::Error| io_error(data_dir, e);
+    create_data_dir(data_dir).map_err(failed)?;
+    let held = lock::acquire_patiently(data_dir).map_err(|e| match e {
+        LockError::Held(pid) => OpenError::InUse {
+            dir: data_dir.to_owned(),
+            pid,
+        },
+        LockError::Io(e) => io_error(data_dir, e),
+    })?;
+    let dir = data_dir.join("state");
+    let stamp = format_time(now_micros()).replace([':', '.'], "");
+    let aside = data_dir.join(format!("damaged-{stamp}"));
+    let Opened {
+        mut db,
+        values,
+        mut notes,
+    } = recovery::open(&dir, &aside).map_err(|e| db_error(data_dir, e))?;
+    if let Some(version) = values.newer {
+        return Err(OpenError::Newer { path: dir, version });
+    }
+    files::sync_dir(&dir)
+        .and_then(|()| files::sync_dir(data_dir))
+        .map_err(failed)?;
+    keep_damaged_rows(&values, &aside, &mut notes).map_err(failed)?;
+    let known = Known::of(&values, &mut notes);
+    tidy(&db, &values, &known).map_err(|e| db_error(data_dir, e))?;
+    if compact::worthwhile(db.disk_bytes(), values.bytes) {
+        db = compact::run(db, &dir).map_err(|(_, e)| db_error(data_dir, e))?;
+    }
+    let mut spool = Spool::open(&data_dir.join("spool"), known.mark).map_err(failed)?;
+    spool.unlink_finished(&aside).map_err(failed)?;
+    let loaded = known.loaded(&notes, &dir);
+    let state = State {
+        data_dir: data_dir.to_owned(),
+        records: AtomicU64::new(spool.records()),
+        bytes: AtomicU64::new(spool.bytes()),
+        max_bytes,
+        inner: Mutex::new(Inner {
+            db: Some(db),
+            spool,
+            letters: DeadLetters::of(data_dir),
+            unsynced: Rows::new(),
+            unsynced_bytes: 0,
+            parts: values.parts.into_iter().collect(),
+            dir,
+            aside,
+        }),
+        _lock: held,
+    };
+    Ok((state, loaded))
+}
+
+/// The data directory is for its owner, and for the group that may use the socket in it.
+fn create_data_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(dir)
+}
+
+fn io_error(path: &Path, error: io::Error) -> OpenError {
+    let path = path.to_owned();
+    if files::is_full(&error) {
+        return OpenError::Full { path };
+    }
+    OpenError::Unwritable { path, error }
+}
+
+fn db_error(data_dir: &Path, e: DbError) -> OpenError {
+    match e {
+        DbError::Io(e) => io_error(data_dir, e),
+        DbError::Locked => OpenError::InUse {
+            dir: data_dir.to_owned(),
+            pid: None,
+        },
+        DbError::Damaged(error) => OpenError::Damaged {
+            path: data_dir.join("state"),
+            error,
+        },
+    }
+}
+
+/// Rows that fail their checksum are written down before they are removed.
+fn keep_damaged_rows(values: &Values, aside: &Path, notes: &mut Vec<String>) -> io::Result<()> {
+    if values.damaged.is_empty() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    for (key, value) in &values.damaged {
+        text.push_str(&format!("{} {}\n", hex(key), hex(value)));
+    }
+    files::create_private_dir(aside)?;
+    files::write_whole(&aside.join("rows.hex"), text.as_bytes())?;
+    notes.push(format!(
+        "{} values in it failed their checksum and were moved to {}",
+        values.damaged.len(),
+        aside.display()
+    ));
+    Ok(())
+}
+
+/// Removes what is of no use: damaged rows, cursors without a stream, positions nobody uses. Marks a new database.
+fn tidy(db: &Db, values: &Values, known: &Known) -> Result<(), DbError> {
+    let mut rows = Rows::new();
+    for (key, _) in &values.damaged {
+        rows.insert(key.clone(), None);
+    }
+    for key in &known.useless {
+        let parts = values.parts.iter().find(|(k, _)| k == key).map_or(1, |(_, n)| *n);
+        rows.extend((0..parts).map(|part| (codec::part_key(key, part), None)));
+    }
+    if !known.born {
+        let now = now_micros().to_le_bytes();
+        rows.extend(codec::rows(&[codec::META], &now).into_iter().map(|(k, v)| (k, Some(v))));
+    }
+    if rows.is_empty() {
+        Ok(())
+    } else {
+        db.apply(&rows).and_then(|()| db.sync())
+    }
+}
+
+/// The decoded values.
+#[derive(Default)]
+struct Known {
+    streams: Vec<(StreamEntry, Cursor)>,
+    next_stream_id: StreamId,
+    runs: Vec<(String, Vec<u8>)>,
+    mark: Option<codec::SpoolMark>,
+    useless: Vec<Vec<u8>>,
+    /// The database has the row that every database begins with: when it was created (microseconds).
+    born: bool,
+}
+
+impl Known {
+    /// Keys sort cursors before entries, and both by number.
+    fn of(values: &Values, notes: &mut Vec<String>) -> Known {
+        let mut known = Known::default();
+        let mut cursors = std::collections::HashMap::new();
+        let oldest = (now_micros() / 1_000_000).max(0) as u64;
+        let oldest = oldest.saturating_sub(SOCKET_STREAM_SECONDS);
+        let mut unknown = 0;
+        for (key, data) in &values.whole {
+            let useful = match key.first() {
+                Some(&codec::CURSOR) => codec::decode_cursor(data).map(|c| {
+                    let id = codec::id_of(key).unwrap_or_default();
+                    cursors.insert(id, (c, key));
+                    known.next_stream_id = known.next_stream_id.max(id.saturating_add(1));
+                    true
+                }),
+                Some(&codec::ENTRY) => codec::decode_entry(data).map(|entry| {
+                    known.next_stream_id = known.next_stream_id.max(entry.id.saturating_add(1));
+                    let cursor = cursors.remove(&entry.id).map(|(c, _)| c).unwrap_or_default();
+                    known.streams.push((entry, cursor));
+                    true
+                }),
+                Some(&codec::RUN) => codec::decode_named(data).map(|run| {
+                    known.runs.push(run);
+                    true
+                }),
+                Some(&codec::SOCKET) => codec::decode_socket(data).map(|s| s.used >= oldest),
+                Some(&codec::SPOOL) => codec::decode_mark(data).map(|mark| {
+                    known.mark = Some(mark);
+                    true
+                }),
+                Some(&codec::META) => {
+                    known.born = true;
+                    Ok(true)
+                }
+                _ => Err(DecodeError::Damaged),
+            };
+            if !useful.unwrap_or_else(|_| {
+                unknown += 1;
+                false
+            }) {
+                known.useless.push(key.clone());
+            }
+        }
+        known.useless.extend(cursors.into_values().map(|(_, key)| key.clone()));
+        if unknown > 0 {
+            notes.push(format!(
+                "{unknown} values in it could not be understood and were removed"
+            ));
+        }
+        known
+    }
+
+    fn loaded(self, notes: &[String], dir: &Path) -> Loaded {
+        Loaded {
+            streams: self.streams,
+            next_stream_id: self.next_stream_id.max(1),
+            runs: self.runs,
+            recovered: (!notes.is_empty()).then(|| format!("{}: {}", dir.display(), notes.join("; "))),
+        }
+    }
+}
