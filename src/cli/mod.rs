@@ -4,10 +4,16 @@
 //! logs go to standard error.
 
 pub mod args;
+mod check;
+mod dead_letter;
+mod demo;
 pub mod exit;
+mod init;
 mod logging;
 pub mod read;
 mod shell;
+mod show;
+mod status;
 
 use std::ffi::OsString;
 
@@ -16,12 +22,33 @@ use clap::Parser;
 use self::args::{Cli, Verb};
 use self::exit::{Exit, Failure};
 use crate::config::{Settings, Sources};
+use crate::store::Store;
 
 /// What every verb works with: the settings, and where they came from.
 pub struct Context {
     pub settings: Settings,
     /// For what is read again while the program runs.
     pub sources: Sources,
+}
+
+impl Context {
+    /// The configured store, for writing.
+    ///
+    /// # Errors
+    /// Settings of the store that can never work.
+    fn open_store(&self) -> Result<Store, Failure> {
+        Ok(Store::open_writer(&self.settings)?)
+    }
+}
+
+/// Waits for work on a store, on a runtime of its own.
+///
+/// # Errors
+/// Where the system gives the runtime no resources.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::usage(format!("cannot start: {e}")))?;
+    Ok(runtime.block_on(work))
 }
 
 /// Reads the command line, does what it says, and returns how the program ends.
@@ -56,6 +83,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match &cli.verb {
         Verb::Completions { shell } => return shell::completions(*shell),
         Verb::Man { dir } => return shell::man(dir.as_deref()),
+        Verb::Demo(args) => return demo::run(args),
         _ => {}
     }
     let (settings, warnings) = Settings::load(&sources)?;
@@ -63,8 +91,12 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         tracing::warn!("{warning}");
     }
     let context = Context { settings, sources };
-    match cli.verb {
-        Verb::Read(verb) => read::run(&verb, &context),
+    match &cli.verb {
+        Verb::Read(verb) => read::run(verb, &context),
+        Verb::Status(args) => status::run(args, &context),
+        Verb::DeadLetter(args) => dead_letter::run(&args.action, &context),
+        Verb::Init(args) => init::run(args, &context),
+        Verb::Check(_) => check::run(&context),
         _ => Err(Failure::usage("not built yet")),
     }
 }

@@ -126,6 +126,17 @@ pub enum StoreKind {
     Arangodb,
 }
 
+impl StoreKind {
+    /// As it is written in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StoreKind::Sqlite => "sqlite",
+            StoreKind::Arangodb => "arangodb",
+        }
+    }
+}
+
 #[derive(Clone, PartialEq)]
 pub struct Arangodb {
     pub endpoints: Vec<String>,

@@ -10,6 +10,7 @@
 
 pub mod admit;
 pub mod fields;
+mod open;
 pub mod search;
 pub mod sqlite;
 pub mod stored;
@@ -17,6 +18,7 @@ pub mod stored;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Micros;
+pub use open::Store;
 pub use search::{ReadError, Search};
 
 pub const LOG_EVENTS: &str = "log_events";
@@ -123,6 +125,32 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records() == 0 && self.runs.is_empty()
+    }
+
+    /// Puts a refused record back, to be delivered again under its old key. False where it is no record that its
+    /// collection could ever hold.
+    #[must_use]
+    pub fn push_rejected(&mut self, rejected: &Rejected) -> bool {
+        let record = rejected.record.as_str();
+        let is_document = record.starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(record).is_ok();
+        let docs = match rejected.collection.as_str() {
+            LOG_EVENTS => &mut self.events,
+            AGENT_LEARNINGS => &mut self.learnings,
+            AGENT_MEMORIES => &mut self.memories,
+            SCRIPT_RUNS => {
+                let run = serde_json::from_str(record);
+                return run.map(|run| self.runs.push(run)).is_ok();
+            }
+            LOG_CAUSALITY => {
+                let relation = serde_json::from_str(record);
+                return relation.map(|relation| self.relations.push(relation)).is_ok();
+            }
+            _ => return false,
+        };
+        if is_document {
+            docs.push(record.as_bytes());
+        }
+        is_document
     }
 
     /// Documents and updates other than runs.

@@ -1,0 +1,53 @@
+//! The store that the configuration names, whichever it is.
+
+use std::sync::Arc;
+
+use super::sqlite::SqliteStore;
+use super::{Batch, Report, SchemaObject, Sink, WriteError};
+use crate::config::{Settings, StoreKind};
+
+/// One of the stores, for writing.
+pub enum Store {
+    Sqlite(SqliteStore),
+}
+
+impl Store {
+    /// Prepares the configured store for writing. It is reached when it is first used.
+    ///
+    /// # Errors
+    /// Settings that can never work, and a process that has no resources left.
+    pub fn open_writer(settings: &Settings) -> Result<Store, WriteError> {
+        match settings.store.kind {
+            StoreKind::Sqlite => SqliteStore::open(&settings.store.sqlite_path)
+                .map(Store::Sqlite)
+                .map_err(|e| WriteError::Away(format!("the writing thread of the store does not start: {e}"))),
+            StoreKind::Arangodb => Err(WriteError::Refused("kind = \"arangodb\" is not built in".to_owned())),
+        }
+    }
+}
+
+impl Sink for Store {
+    async fn write(&self, batch: &Arc<Batch>) -> Result<Report, WriteError> {
+        match self {
+            Store::Sqlite(store) => store.write(batch).await,
+        }
+    }
+
+    async fn probe(&self) -> Result<(), WriteError> {
+        match self {
+            Store::Sqlite(store) => store.probe().await,
+        }
+    }
+
+    async fn ensure_schema(&self, dry: bool) -> Result<Vec<SchemaObject>, WriteError> {
+        match self {
+            Store::Sqlite(store) => store.ensure_schema(dry).await,
+        }
+    }
+
+    async fn durable_barrier(&self) -> Result<(), WriteError> {
+        match self {
+            Store::Sqlite(store) => store.durable_barrier().await,
+        }
+    }
+}
