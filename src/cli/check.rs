@@ -80,17 +80,20 @@ fn data_dir(dir: &Path) -> Found {
                 format!("{shown} is not writable ({e}); give it to the agent's user with chown, or set data_dir"),
             ),
         },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => match nearest_existing(dir) {
-            Some(parent) if access(parent, Access::WRITE_OK | Access::EXEC_OK).is_ok() => {
-                Found::Good(format!("{shown} will be created"))
-            }
-            _ => Found::Bad(
-                Exit::Usage,
-                format!("{shown} does not exist and cannot be created by this user; create it, or set data_dir"),
-            ),
-        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound && can_be_made(dir) => {
+            Found::Good(format!("{shown} will be created"))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Found::Bad(
+            Exit::Usage,
+            format!("{shown} does not exist and cannot be created by this user; create it, or set data_dir"),
+        ),
         Err(e) => Found::Bad(Exit::Usage, format!("{shown} cannot be looked at: {e}")),
     }
+}
+
+/// Whether a directory or file that does not exist could be created here.
+fn can_be_made(path: &Path) -> bool {
+    nearest_existing(path).is_some_and(|p| p.is_dir() && access(p, Access::WRITE_OK | Access::EXEC_OK).is_ok())
 }
 
 fn nearest_existing(path: &Path) -> Option<&Path> {
@@ -185,14 +188,13 @@ fn socket(s: &Settings) -> Found {
             ),
         );
     }
-    let Some(parent) = nearest_existing(path) else {
-        return Found::Bad(Exit::Usage, format!("{shown} has no directory; set socket.path"));
-    };
-    if access(parent, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+    if !can_be_made(path) {
+        let parent = nearest_existing(path).unwrap_or(Path::new("/"));
         return Found::Bad(
             Exit::Usage,
             format!(
-                "{shown} cannot be made: {} is not writable by this user; set socket.path, or use systemd's socket unit",
+                "{shown} cannot be made: {} is no directory that this user may write to; set socket.path, or use \
+                 systemd's socket unit",
                 parent.display()
             ),
         );
@@ -233,10 +235,15 @@ fn store(s: &Settings) -> (Found, Found) {
     if s.store.kind == StoreKind::Sqlite {
         let path = &s.store.sqlite_path;
         if !path.exists() {
-            return match data_dir(path) {
-                Found::Bad(_, text) => (Found::Bad(Exit::Store, text), schema),
-                _ => (Found::Good(format!("{place} will be created")), schema),
+            let found = if can_be_made(path) {
+                Found::Good(format!("{place} will be created"))
+            } else {
+                Found::Bad(
+                    Exit::Store,
+                    format!("{place} does not exist and cannot be created by this user; set store.sqlite.path"),
+                )
             };
+            return (found, schema);
         }
         if let Err(e) = access(path, Access::WRITE_OK) {
             let text = format!("{place} is not writable ({e}); give it to the agent's user, or set store.sqlite.path");
