@@ -1,5 +1,7 @@
 //! Counters of the running agent, and the snapshot that other processes read.
 
+pub mod http;
+pub mod prometheus;
 pub mod snapshot;
 
 use std::sync::atomic::{AtomicU64, Ordering};
