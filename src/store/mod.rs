@@ -9,8 +9,10 @@
 //! deterministic keys and are ignored when known; [`RunUpdate`]s merge by rules that do not depend on order.
 
 pub mod admit;
+pub mod edges;
 pub mod fields;
 mod open;
+pub mod runs;
 pub mod search;
 pub mod sqlite;
 pub mod stored;
@@ -191,19 +193,34 @@ impl Status {
             Status::Lost => "lost",
         }
     }
+
+    /// The reverse of [`Status::as_str`]; `None` for `running` and anything unknown.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Status> {
+        [
+            Status::Success,
+            Status::Failed,
+            Status::Crashed,
+            Status::Ended,
+            Status::Lost,
+        ]
+        .into_iter()
+        .find(|s| s.as_str() == text)
+    }
 }
 
 /// What became known of a run. Merged into `script_runs` by `execution_id`, in any order, any number of times:
 ///
 /// * `start_time`: a declared start (`run_start`) wins over a derived one; within the same kind the earlier wins.
-/// * `last_seen`: the later wins. `script_name`, `pid`, `host`, `parent_execution_id`, `metadata`: of a declared start,
-///   else kept once set.
+/// * `last_seen`: the later wins. `script_name`, `pid`, `host`, `parent_execution_id`, `metadata`: of the declared start
+///   alone once there is one; where two updates of one kind name different values, the smaller is kept.
 /// * `end`: a declared end (`run_end`) wins over a derived one (the agent saw the process gone), which wins over
 ///   `lost`; within the same kind the later time wins. No end: `status` is `running`. A `lost` run of which a record
 ///   with a later time arrives (an update without an end) is `running` again.
 /// * `end_time` of a derived end is never before `last_seen`; `duration_seconds` is `end_time - start_time`.
 ///
-/// Stored beside the fields of the interface: `start_declared`, `end_declared` (booleans, only when true).
+/// Stored beside the fields of the interface: `start_declared`, `end_declared` (booleans, only when true), and `end_at`,
+/// the time of a derived end where `end_time` had to be moved behind it. [`runs::merge`] is the one definition of this.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunUpdate {
     pub execution_id: String,

@@ -197,7 +197,8 @@ const OBJECTS: &[Object] = &[
   host TEXT,
   parent_execution_id TEXT,
   start_declared INTEGER,
-  end_declared INTEGER
+  end_declared INTEGER,
+  end_at TEXT
 ) WITHOUT ROWID",
     },
     Object {

@@ -4,6 +4,7 @@ use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, pa
 
 use super::rows::{self, Cell};
 use super::schema::{DERIVED_COLUMNS, EVENT_COLUMNS, TEXT_COLUMNS};
+use super::{relate, run_rows};
 use crate::store::{self, Batch, Docs, Rejected, Report, fields};
 
 /// Writes all of `batch`. Records that no row can be made of are reported as rejected and do not hold up the others.
@@ -13,6 +14,10 @@ pub fn batch(db: &Connection, batch: &Batch) -> rusqlite::Result<Report> {
     events(&tx, &batch.events, &mut report)?;
     documents(&tx, store::AGENT_LEARNINGS, &LEARNING, &batch.learnings, &mut report)?;
     documents(&tx, store::AGENT_MEMORIES, &MEMORY, &batch.memories, &mut report)?;
+    run_rows::apply(&tx, &batch.runs)?;
+    // Behind the events, so that a fix finds an error of its own batch.
+    relate::relations(&tx, &batch.relations)?;
+    report.fixes_unmatched = relate::fixes(&tx, &batch.fixes)?;
     tx.commit()?;
     Ok(report)
 }
