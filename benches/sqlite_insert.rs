@@ -14,8 +14,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use logagent::record::{Key, format_time};
-use logagent::store::sqlite::{SqliteStore, bare};
+use logagent::store::sqlite::rows::{self, Cell};
+use logagent::store::sqlite::schema::{DERIVED_COLUMNS, EVENT_COLUMNS, TEXT_COLUMNS};
+use logagent::store::sqlite::{SqliteStore, connect};
 use logagent::store::{Batch, Sink};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
 
 const BATCH: usize = 2000;
 const WORDS: [&str; 24] = [
@@ -111,7 +115,7 @@ fn one(way: &str, events: usize, per_execution: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
     let store = SqliteStore::open(path).expect("store");
     runtime.block_on(store.ensure_schema(false)).expect("schema");
-    let mut loop_ = (way == "bare").then(|| bare::Loop::open(path).expect("bare loop"));
+    let mut loop_ = (way == "bare").then(|| BareLoop::open(path));
     let mut left = events;
     while left > 0 {
         let batches: Vec<Arc<Batch>> = (0..16)
@@ -127,10 +131,10 @@ fn one(way: &str, events: usize, per_execution: usize) {
             .collect();
         let rows = loop_
             .is_some()
-            .then(|| batches.iter().map(|b| bare::rows(b)).collect::<Vec<_>>());
+            .then(|| batches.iter().map(|b| finished(b)).collect::<Vec<_>>());
         let (c, w) = (cpu_seconds(), Instant::now());
         match (&mut loop_, rows) {
-            (Some(l), Some(rows)) => rows.iter().for_each(|r| l.insert(r).expect("insert")),
+            (Some(l), Some(rows)) => rows.iter().for_each(|r| l.insert(r)),
             _ => batches.iter().for_each(|b| {
                 assert_eq!(runtime.block_on(store.write(b)).expect("write").rejected, []);
             }),
@@ -146,6 +150,67 @@ fn one(way: &str, events: usize, per_execution: usize) {
         std::fs::metadata(path).map_or(0, |m| m.len()) as f64 / n,
         peak_rss()
     );
+}
+
+/// The ruler: a bare loop over finished rows, without documents, threads or answers. Same schema, same settings of the
+/// connection, same full text.
+struct BareLoop {
+    db: Connection,
+    sql: String,
+    text: String,
+    next: i64,
+}
+
+/// The batch's events as finished rows.
+fn finished(batch: &Batch) -> Vec<Vec<Value>> {
+    let mut row = rows::empty_row();
+    let owned = |cell: &Cell<'_>| match cell {
+        Cell::Null => Value::Null,
+        Cell::Integer(i) => Value::Integer(*i),
+        Cell::Real(f) => Value::Real(*f),
+        Cell::Text(t) => Value::Text(t.clone().into_owned()),
+    };
+    let mut out = Vec::with_capacity(batch.events.len());
+    for doc in batch.events.iter() {
+        rows::split(doc, &mut row).expect("a document");
+        out.push(row.iter().map(owned).collect());
+    }
+    out
+}
+
+impl BareLoop {
+    fn open(path: &Path) -> BareLoop {
+        let db = connect::open(path).expect("open");
+        db.pragma_update(None, "wal_autocheckpoint", 4096).expect("pragma");
+        let names: Vec<&str> = EVENT_COLUMNS.iter().chain(&DERIVED_COLUMNS).copied().collect();
+        let marks = vec!["?"; names.len()].join(",");
+        BareLoop {
+            db,
+            sql: format!(
+                "INSERT INTO log_events ({}) VALUES ({marks}) ON CONFLICT (_key) DO NOTHING",
+                names.join(",")
+            ),
+            text: format!(
+                "INSERT INTO log_events_fts (rowid, {TEXT_COLUMNS}) SELECT id, {TEXT_COLUMNS} FROM log_events \
+                 WHERE id > ?1"
+            ),
+            next: 0,
+        }
+    }
+
+    fn insert(&mut self, rows: &[Vec<Value>]) {
+        self.db.execute_batch("BEGIN IMMEDIATE").expect("begin");
+        let mut insert = self.db.prepare_cached(&self.sql).expect("statement");
+        for row in rows {
+            insert.execute(params_from_iter(row)).expect("insert");
+        }
+        drop(insert);
+        let mut text = self.db.prepare_cached(&self.text).expect("statement");
+        text.execute([self.next]).expect("full text");
+        drop(text);
+        self.next += rows.len() as i64;
+        self.db.execute_batch("COMMIT").expect("commit");
+    }
 }
 
 /// User and system time of this process, all threads.

@@ -27,8 +27,6 @@
 //! * Locked by someone else for more than [`connect::BUSY`]: `Away`. Full disk, no permission, no database, a newer
 //!   schema: `Refused`, with what to do. What is not ours is never written to.
 
-#[doc(hidden)]
-pub mod bare;
 pub mod connect;
 pub mod fault;
 mod log;

@@ -82,9 +82,9 @@ fn find(db: &Connection, fix: &Fix) -> rusqlite::Result<Option<FixedError>> {
         return newest_open(db, fix, &time);
     };
     for condition in [
-        "_key = ?1 AND (1 OR ?2)",
+        "_key = ?1 AND ?2 IS NOT NULL",
         "fingerprint = ?1 AND timestamp <= ?2 ORDER BY timestamp DESC, seq DESC",
-        "execution_id = ?1 AND level_no >= 40 AND timestamp <= ?2 ORDER BY seq DESC",
+        "execution_id = ?1 AND level_no >= 40 AND timestamp <= ?2 ORDER BY timestamp DESC, seq DESC",
     ] {
         let sql = format!("SELECT {ERROR} FROM log_events e WHERE {condition} LIMIT 1");
         let found = db
@@ -135,7 +135,8 @@ fn newest_open(db: &Connection, fix: &Fix, time: &str) -> rusqlite::Result<Optio
         return Ok(None);
     };
     let sql = format!(
-        "SELECT {ERROR} FROM log_events e WHERE e.level_no >= 40 AND e.script_name = ?1 AND e.timestamp <= ?2 \
+        "SELECT {ERROR} FROM log_events e INDEXED BY log_events_error \
+         WHERE e.level_no >= 40 AND e.script_name = ?1 AND e.timestamp <= ?2 \
          AND e.resolved IS NULL AND e._key <> ?3 AND NOT EXISTS (SELECT 1 FROM log_causality c \
            WHERE json_extract(c.metadata, '$.fingerprint') = e.fingerprint AND c.type = 'FIXED_BY' \
            AND json_extract(c.metadata, '$.script_name') = e.script_name AND c.created_at >= e.timestamp) \

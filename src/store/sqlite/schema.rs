@@ -6,8 +6,8 @@
 //! What is looked up by time goes through indexes; `id` is stable for ever (an alias of the rowid, so that `VACUUM`
 //! does not renumber it) and is the document id of the full text.
 //!
-//! * `log_events_execution (execution_id, seq, level_no)`: an execution in its own order; counts a level without
-//!   touching a row.
+//! * `log_events_execution (execution_id, timestamp, level_no)`: an execution in order of time; its counts by level are
+//!   read from the index alone.
 //! * `log_events_time (timestamp, level, script_name)`: windows; `stats` is answered from it alone.
 //! * `log_events_script (script_name, timestamp)`: a script's newest events.
 //! * `log_events_error (timestamp, fingerprint, script_name, execution_id) WHERE level_no >= 40`: errors of a window.
@@ -89,6 +89,8 @@ struct Object {
     /// Name as `init` reports it; empty: not reported.
     shown: &'static str,
     sql: &'static str,
+    /// Done once behind `sql`.
+    then: &'static str,
 }
 
 const OBJECTS: &[Object] = &[
@@ -96,6 +98,7 @@ const OBJECTS: &[Object] = &[
         name: "logagent_meta",
         shown: "",
         sql: "CREATE TABLE logagent_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+        then: "",
     },
     Object {
         name: "log_events",
@@ -139,45 +142,54 @@ const OBJECTS: &[Object] = &[
   exception_text TEXT,
   has_response INTEGER
 )",
+        then: "",
     },
     Object {
         name: "log_events_execution",
         shown: "log_events/execution",
-        sql: "CREATE INDEX log_events_execution ON log_events (execution_id, seq, level_no)",
+        sql: "CREATE INDEX log_events_execution ON log_events (execution_id, timestamp, level_no)",
+        then: "",
     },
     Object {
         name: "log_events_time",
         shown: "log_events/time",
         sql: "CREATE INDEX log_events_time ON log_events (timestamp, level, script_name)",
+        then: "",
     },
     Object {
         name: "log_events_script",
         shown: "log_events/script",
         sql: "CREATE INDEX log_events_script ON log_events (script_name, timestamp)",
+        then: "",
     },
     Object {
         name: "log_events_error",
         shown: "log_events/error",
         sql: "CREATE INDEX log_events_error ON log_events (timestamp, fingerprint, script_name, execution_id) \
               WHERE level_no >= 40",
+        then: "",
     },
     Object {
         name: "log_events_fingerprint",
         shown: "log_events/fingerprint",
         sql: "CREATE INDEX log_events_fingerprint ON log_events (fingerprint, timestamp) \
               WHERE fingerprint IS NOT NULL",
+        then: "",
     },
     Object {
         name: "log_events_response",
         shown: "log_events/response",
         sql: "CREATE INDEX log_events_response ON log_events (script_name, timestamp) \
               WHERE has_response IS NOT NULL",
+        then: "",
     },
     Object {
         name: "log_events_fts",
         shown: "log_events/fts",
         sql: "CREATE VIRTUAL TABLE log_events_fts USING fts5(message, exception_text, function_name, script_name, tags, \
               content='log_events', content_rowid='id', tokenize='unicode61')",
+        // Every commit adds a segment to the full text: merging them rarely, many at once, costs least.
+        then: "INSERT INTO log_events_fts (log_events_fts, rank) VALUES ('automerge', 16)",
     },
     Object {
         name: "script_runs",
@@ -200,16 +212,19 @@ const OBJECTS: &[Object] = &[
   end_declared INTEGER,
   end_at TEXT
 ) WITHOUT ROWID",
+        then: "",
     },
     Object {
         name: "script_runs_start",
         shown: "script_runs/start",
         sql: "CREATE INDEX script_runs_start ON script_runs (start_time)",
+        then: "",
     },
     Object {
         name: "script_runs_script",
         shown: "script_runs/script",
         sql: "CREATE INDEX script_runs_script ON script_runs (script_name, start_time)",
+        then: "",
     },
     Object {
         name: "agent_learnings",
@@ -225,16 +240,19 @@ const OBJECTS: &[Object] = &[
   script_name TEXT,
   tags TEXT
 )",
+        then: "",
     },
     Object {
         name: "agent_learnings_time",
         shown: "agent_learnings/time",
         sql: "CREATE INDEX agent_learnings_time ON agent_learnings (timestamp)",
+        then: "",
     },
     Object {
         name: "agent_learnings_execution",
         shown: "agent_learnings/execution",
         sql: "CREATE INDEX agent_learnings_execution ON agent_learnings (execution_id, timestamp)",
+        then: "",
     },
     Object {
         name: "agent_memories",
@@ -251,16 +269,19 @@ const OBJECTS: &[Object] = &[
   valid_at TEXT,
   invalid_at TEXT
 )",
+        then: "",
     },
     Object {
         name: "agent_memories_type",
         shown: "agent_memories/type",
         sql: "CREATE INDEX agent_memories_type ON agent_memories (type, timestamp)",
+        then: "",
     },
     Object {
         name: "agent_memories_execution",
         shown: "agent_memories/execution",
         sql: "CREATE INDEX agent_memories_execution ON agent_memories (json_extract(metadata, '$.execution_id'))",
+        then: "",
     },
     Object {
         name: "log_causality",
@@ -282,26 +303,31 @@ const OBJECTS: &[Object] = &[
   invalid_at TEXT,
   metadata TEXT
 )",
+        then: "",
     },
     Object {
         name: "log_causality_from",
         shown: "log_causality/from",
         sql: "CREATE INDEX log_causality_from ON log_causality (_from)",
+        then: "",
     },
     Object {
         name: "log_causality_to",
         shown: "log_causality/to",
         sql: "CREATE INDEX log_causality_to ON log_causality (_to)",
+        then: "",
     },
     Object {
         name: "log_causality_execution",
         shown: "log_causality/execution",
         sql: "CREATE INDEX log_causality_execution ON log_causality (json_extract(metadata, '$.execution_id'))",
+        then: "",
     },
     Object {
         name: "log_causality_fingerprint",
         shown: "log_causality/fingerprint",
         sql: "CREATE INDEX log_causality_fingerprint ON log_causality (json_extract(metadata, '$.fingerprint'))",
+        then: "",
     },
 ];
 
@@ -391,7 +417,10 @@ fn apply(tx: &Connection, found: i64, steps: &[Step]) -> Result<(), SchemaError>
         let index = object.sql.starts_with("CREATE INDEX");
         match action {
             SchemaAction::Unchanged => {}
-            SchemaAction::Created => tx.execute_batch(object.sql)?,
+            SchemaAction::Created => {
+                tx.execute_batch(object.sql)?;
+                tx.execute_batch(object.then)?;
+            }
             SchemaAction::Updated if index => {
                 tx.execute_batch(&format!("DROP INDEX {}; {}", object.name, object.sql))?;
             }
