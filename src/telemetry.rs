@@ -1,6 +1,8 @@
 //! Counters of the running agent, and the snapshot that other processes read.
 
+pub mod alerts;
 pub mod http;
+pub mod on_alert;
 pub mod prometheus;
 pub mod snapshot;
 

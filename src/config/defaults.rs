@@ -68,6 +68,7 @@ pub(super) fn settings() -> Settings {
             interval: secs(60),
             alert_failure_percent: 10.0,
             listen: String::new(),
+            on_alert: String::new(),
         },
     }
 }

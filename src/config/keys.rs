@@ -164,6 +164,7 @@ pub(super) static KEYS: &[Key] = &[
     put!("monitoring.interval", settings.monitoring.interval, v => v.duration(Duration::ZERO..=DAY)),
     put!("monitoring.alert_failure_percent", settings.monitoring.alert_failure_percent, v => v.number(0.0..=100.0)),
     put!("monitoring.listen", settings.monitoring.listen, v => address(v)),
+    put!("monitoring.on_alert", settings.monitoring.on_alert, v => v.text().map(|t| t.trim().to_owned())),
 ];
 
 fn small(v: &Value, max: u32) -> Result<u32, Wrong> {

@@ -224,6 +224,8 @@ pub struct Monitoring {
     pub alert_failure_percent: f64,
     /// Empty: off.
     pub listen: String,
+    /// A shell command that gets each alert as JSON on its standard input. Empty: none.
+    pub on_alert: String,
 }
 
 #[cfg(test)]
