@@ -4,6 +4,8 @@
 //! [`Intake`] (the pipeline) by a synchronous call with borrowed bytes: what is read is parsed and encoded before the
 //! read buffer is used again, nothing is queued in between. Nothing flows back but how much room there is.
 
+pub mod socket;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
