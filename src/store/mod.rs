@@ -11,6 +11,7 @@
 pub mod admit;
 pub mod edges;
 pub mod fields;
+pub mod memory;
 mod open;
 pub mod runs;
 pub mod search;
@@ -28,6 +29,9 @@ pub const SCRIPT_RUNS: &str = "script_runs";
 pub const AGENT_LEARNINGS: &str = "agent_learnings";
 pub const AGENT_MEMORIES: &str = "agent_memories";
 pub const LOG_CAUSALITY: &str = "log_causality";
+
+/// All collections.
+pub const COLLECTIONS: [&str; 5] = [LOG_EVENTS, SCRIPT_RUNS, AGENT_LEARNINGS, AGENT_MEMORIES, LOG_CAUSALITY];
 
 /// Finished documents: always one valid JSON array, `[doc,doc,…]`, each doc beginning with `{"_key":"…"`.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::memory::MemoryStore;
 use super::sqlite::SqliteStore;
 use super::{Batch, Report, SchemaObject, Sink, WriteError};
 use crate::config::{Settings, StoreKind};
@@ -9,6 +10,8 @@ use crate::config::{Settings, StoreKind};
 /// One of the stores, for writing.
 pub enum Store {
     Sqlite(SqliteStore),
+    /// Never configured: for tests.
+    Memory(MemoryStore),
 }
 
 impl Store {
@@ -30,24 +33,28 @@ impl Sink for Store {
     async fn write(&self, batch: &Arc<Batch>) -> Result<Report, WriteError> {
         match self {
             Store::Sqlite(store) => store.write(batch).await,
+            Store::Memory(store) => store.write(batch).await,
         }
     }
 
     async fn probe(&self) -> Result<(), WriteError> {
         match self {
             Store::Sqlite(store) => store.probe().await,
+            Store::Memory(store) => store.probe().await,
         }
     }
 
     async fn ensure_schema(&self, dry: bool) -> Result<Vec<SchemaObject>, WriteError> {
         match self {
             Store::Sqlite(store) => store.ensure_schema(dry).await,
+            Store::Memory(store) => store.ensure_schema(dry).await,
         }
     }
 
     async fn durable_barrier(&self) -> Result<(), WriteError> {
         match self {
             Store::Sqlite(store) => store.durable_barrier().await,
+            Store::Memory(store) => store.durable_barrier().await,
         }
     }
 }
