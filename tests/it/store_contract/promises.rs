@@ -223,8 +223,10 @@ pub async fn updates_of_a_run_come_in_any_order_and_more_than_once(b: &impl Back
             batch.runs.push(updates[*i].clone());
             write(b, batch).await;
         }
-        let mut all = Batch::default();
-        all.runs = updates;
+        let all = Batch {
+            runs: updates,
+            ..Batch::default()
+        };
         write(b, all).await;
         assert_eq!(
             stored(b, SCRIPT_RUNS, &execution),
