@@ -3,5 +3,6 @@
 mod cli;
 mod config;
 mod harness;
+mod socket;
 mod store_contract;
 mod tidy;

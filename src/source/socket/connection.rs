@@ -22,10 +22,11 @@ use crate::source::{Closed, Cursor, Loss, Stream, StreamKind};
 /// A first line longer than this is no handshake.
 const HANDSHAKE_BYTES: usize = 4096;
 
-/// What the client is to be told; only the newest counts.
+/// What the client is to be told; of numbers only the newest counts, but for the first of a named stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Answers {
     error: Option<&'static str>,
+    resumed: Option<u64>,
     acked: Option<u64>,
 }
 
@@ -36,8 +37,10 @@ impl Answers {
         if let Some(error) = self.error.filter(|_| said.error != self.error) {
             text = format!("{}\n", serde_json::json!({ "error": error }));
         }
-        if let Some(n) = self.acked.filter(|_| said.acked != self.acked) {
-            text.push_str(&format!("{{\"acked\":{n}}}\n"));
+        for (now, before) in [(self.resumed, said.resumed), (self.acked, said.acked)] {
+            if let Some(n) = now.filter(|_| now != before) {
+                text.push_str(&format!("{{\"acked\":{n}}}\n"));
+            }
         }
         text
     }
@@ -124,7 +127,7 @@ async fn read(client: &UnixStream, shared: &Shared, tell: watch::Sender<Answers>
             reader.ending = taken.superseded.clone();
             cursor = shared.intake.resume(&key).await?.unwrap_or_default();
             reader.resume(cursor);
-            tell.send_modify(|a| a.acked = Some(cursor.offset));
+            tell.send_modify(|a| a.resumed = Some(cursor.offset));
             (turn, name) = (Some(taken), Some((key, given)));
         }
     }
