@@ -152,10 +152,14 @@ pub struct Arangodb {
 }
 
 impl std::fmt::Debug for Arangodb {
-    /// Never shows the password.
+    /// Never shows the password, nor one that stands in an endpoint.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bare = |e: &String| match (e.split_once("://"), e.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+            _ => e.clone(),
+        };
         f.debug_struct("Arangodb")
-            .field("endpoints", &self.endpoints)
+            .field("endpoints", &self.endpoints.iter().map(bare).collect::<Vec<_>>())
             .field("database", &self.database)
             .field("username", &self.username)
             .field("auth", &self.auth)

@@ -9,6 +9,7 @@
 //! deterministic keys and are ignored when known; [`RunUpdate`]s merge by rules that do not depend on order.
 
 pub mod admit;
+pub mod arango;
 pub mod edges;
 pub mod fields;
 pub mod memory;

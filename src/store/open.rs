@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::arango::Arango;
 use super::memory::MemoryStore;
 use super::sqlite::SqliteStore;
 use super::{Batch, Report, SchemaObject, Sink, WriteError};
@@ -12,6 +13,7 @@ pub enum Store {
     Sqlite(SqliteStore),
     /// Never configured: for tests.
     Memory(MemoryStore),
+    Arango(Box<Arango>),
 }
 
 impl Store {
@@ -24,7 +26,9 @@ impl Store {
             StoreKind::Sqlite => SqliteStore::open(&settings.store.sqlite_path)
                 .map(Store::Sqlite)
                 .map_err(|e| WriteError::Away(format!("the writing thread of the store does not start: {e}"))),
-            StoreKind::Arangodb => Err(WriteError::Refused("kind = \"arangodb\" is not built in".to_owned())),
+            StoreKind::Arangodb => Arango::open(&settings.store.arangodb)
+                .map(|store| Store::Arango(Box::new(store)))
+                .map_err(|e| WriteError::Refused(e.to_string())),
         }
     }
 }
@@ -34,6 +38,7 @@ impl Sink for Store {
         match self {
             Store::Sqlite(store) => store.write(batch).await,
             Store::Memory(store) => store.write(batch).await,
+            Store::Arango(store) => store.write(batch).await,
         }
     }
 
@@ -41,6 +46,7 @@ impl Sink for Store {
         match self {
             Store::Sqlite(store) => store.probe().await,
             Store::Memory(store) => store.probe().await,
+            Store::Arango(store) => store.probe().await,
         }
     }
 
@@ -48,6 +54,7 @@ impl Sink for Store {
         match self {
             Store::Sqlite(store) => store.ensure_schema(dry).await,
             Store::Memory(store) => store.ensure_schema(dry).await,
+            Store::Arango(store) => store.ensure_schema(dry).await,
         }
     }
 
@@ -55,6 +62,7 @@ impl Sink for Store {
         match self {
             Store::Sqlite(store) => store.durable_barrier().await,
             Store::Memory(store) => store.durable_barrier().await,
+            Store::Arango(store) => store.durable_barrier().await,
         }
     }
 }

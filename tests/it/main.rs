@@ -1,8 +1,11 @@
 //! One integration binary. Each module tests one promise of the program, through its public surface.
 
+mod arango_delivery;
+mod arango_schema;
 mod cli;
 mod config;
 mod harness;
 mod socket;
+mod standin;
 mod store_contract;
 mod tidy;

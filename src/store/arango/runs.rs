@@ -1,0 +1,230 @@
+//! Writing runs: one query for all runs of a batch.
+//!
+//! What is sent is the stored form of each update; the query `merge_runs.aql` joins it with what the server has by the
+//! rules of [`crate::store::runs`], so nothing is read first and nothing is lost between two writers: the server
+//! refuses the later of two (error 1200), which is tried again. Updates of one run within a batch are merged here.
+//!
+//! A batch of short scripts can tell of thousands of runs. The body is therefore written by hand, field by field, with
+//! no tree of values; a run that the server refuses by itself is found by halving and handed back.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::client::Client;
+use super::cursor::{self, QueryOptions};
+use super::errors::{ApiError, Class, Error};
+use crate::record::{Micros, write_time};
+use crate::store::runs::{self, RunRow};
+use crate::store::{Rejected, RunUpdate, SCRIPT_RUNS, WriteError};
+
+/// The query's file.
+pub const MERGE_RUNS: &str = include_str!("queries/merge_runs.aql");
+
+/// At most so many runs in one query.
+const AT_ONCE: usize = 5000;
+
+/// Merges the updates into the store. Returns the runs that the server refuses for good.
+pub async fn write(client: &Client, updates: &[RunUpdate]) -> Result<Vec<Rejected>, WriteError> {
+    let rows = rows(updates);
+    let mut todo: Vec<Range<usize>> = (0..rows.len())
+        .step_by(AT_ONCE)
+        .map(|at| at..(at + AT_ONCE).min(rows.len()))
+        .collect();
+    let mut rejected = Vec::new();
+    let options = QueryOptions {
+        max_runtime: client.timeout(),
+        ..QueryOptions::default()
+    };
+    while let Some(range) = todo.pop() {
+        let Some(part) = rows.get(range.clone()) else { continue };
+        let body = request(part, &options);
+        match client.change(body, &options).await {
+            Ok(_) => {}
+            Err(Error::Api(e)) if matches!(e.class(), Class::Bisect | Class::Halve) => match part {
+                [row] if e.class() == Class::Bisect => rejected.push(refused(row, &e)),
+                [_] => return Err(Error::Api(e).into_write_error(SCRIPT_RUNS)),
+                _ => {
+                    let middle = range.start + range.len() / 2;
+                    todo.push(middle..range.end);
+                    todo.push(range.start..middle);
+                }
+            },
+            Err(e) => return Err(e.into_write_error(SCRIPT_RUNS)),
+        }
+    }
+    Ok(rejected)
+}
+
+/// One row per run, in the order of their keys.
+fn rows(updates: &[RunUpdate]) -> Vec<RunRow> {
+    let mut by_run: BTreeMap<&str, RunRow> = BTreeMap::new();
+    for update in updates {
+        let known = by_run.remove(update.execution_id.as_str());
+        by_run.insert(&update.execution_id, runs::merge(known, update));
+    }
+    by_run.into_values().collect()
+}
+
+/// The body of the request to the cursor interface.
+fn request(rows: &[RunRow], options: &QueryOptions) -> Bytes {
+    let mut out = Vec::with_capacity(1024 + rows.len() * 256);
+    out.extend_from_slice(b"{\"query\":");
+    string(cursor::text(MERGE_RUNS), &mut out);
+    out.extend_from_slice(b",\"bindVars\":{\"runs\":[");
+    for (i, row) in rows.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        document(row, &mut out);
+    }
+    out.extend_from_slice(b"]}");
+    let limits = format!(
+        ",\"memoryLimit\":{},\"options\":{{\"maxRuntime\":{}}}}}",
+        options.memory_limit,
+        options.max_runtime.as_secs_f64().max(0.001)
+    );
+    out.extend_from_slice(limits.as_bytes());
+    out.into()
+}
+
+/// The stored form of a run.
+fn document(row: &RunRow, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"_key\":");
+    string(&runs::key(&row.execution_id), out);
+    text("execution_id", &row.execution_id, out);
+    text("script_name", &row.script_name, out);
+    time("start_time", row.start_time, out);
+    if row.start_declared {
+        out.extend_from_slice(b",\"start_declared\":true");
+    }
+    time("last_seen", row.last_seen, out);
+    text("status", row.status(), out);
+    if let (Some(end), Some(end_time)) = (&row.end, row.end_time()) {
+        time("end_time", end_time, out);
+        if end.time != end_time {
+            time("end_at", end.time, out);
+        }
+        if end.declared {
+            out.extend_from_slice(b",\"end_declared\":true");
+        }
+        if let Some(error) = &end.error {
+            text("error", error, out);
+        }
+    }
+    if let Some(seconds) = row.duration_seconds() {
+        name("duration_seconds", out);
+        out.extend_from_slice(serde_json::json!(seconds).to_string().as_bytes());
+    }
+    if let Some(pid) = row.pid {
+        name("pid", out);
+        out.extend_from_slice(itoa::Buffer::new().format(pid).as_bytes());
+    }
+    if let Some(host) = &row.host {
+        text("host", host, out);
+    }
+    if let Some(parent) = &row.parent_execution_id {
+        text("parent_execution_id", parent, out);
+    }
+    // Taken as it is, so it must be what it should be: a broken value would spoil the whole query.
+    let object = |m: &&String| m.starts_with('{') && serde_json::from_str::<&serde_json::value::RawValue>(m).is_ok();
+    if let Some(metadata) = row.metadata.as_ref().filter(object) {
+        name("metadata", out);
+        out.extend_from_slice(metadata.as_bytes());
+    }
+    out.push(b'}');
+}
+
+fn name(field: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(field.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn text(field: &str, value: &str, out: &mut Vec<u8>) {
+    name(field, out);
+    string(value, out);
+}
+
+fn time(field: &str, value: Micros, out: &mut Vec<u8>) {
+    name(field, out);
+    out.push(b'"');
+    write_time(value, out);
+    out.push(b'"');
+}
+
+fn string(value: &str, out: &mut Vec<u8>) {
+    let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
+    if value.bytes().all(plain) {
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+    } else {
+        let quoted: Cow<'_, str> = serde_json::to_string(value).map_or(Cow::Borrowed("\"\""), Cow::Owned);
+        out.extend_from_slice(quoted.as_bytes());
+    }
+}
+
+fn refused(row: &RunRow, error: &ApiError) -> Rejected {
+    let mut record = Vec::new();
+    document(row, &mut record);
+    Rejected {
+        collection: SCRIPT_RUNS.to_owned(),
+        key: runs::key(&row.execution_id),
+        reason: error.message.clone(),
+        error_num: error.num,
+        record: String::from_utf8_lossy(&record).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{RunEnd, Status};
+
+    #[test]
+    fn the_request_is_json_and_holds_each_run_once() {
+        let update = |id: &str, seen| RunUpdate {
+            execution_id: id.into(),
+            script_name: "quo\"te\n".into(),
+            start_time: 1_000_000,
+            last_seen: seen,
+            metadata: Some(r#"{"env":"x"}"#.into()),
+            ..RunUpdate::default()
+        };
+        let ended = RunUpdate {
+            end: Some(RunEnd {
+                status: Status::Ended,
+                time: 2_500_000,
+                declared: false,
+                error: Some("e".into()),
+            }),
+            ..update("b", 3_500_000)
+        };
+        let rows = rows(&[update("b", 2_000_000), update("a b", 2_000_000), ended]);
+        let body: serde_json::Value = serde_json::from_slice(&request(&rows, &QueryOptions::default())).unwrap();
+        let runs = body["bindVars"]["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), 2);
+        assert_eq!(runs[1]["end_time"], "1970-01-01T00:00:03.500000Z");
+        assert_eq!(runs[1]["end_at"], "1970-01-01T00:00:02.500000Z");
+        assert_eq!(runs[1]["duration_seconds"], 2.5);
+        assert_eq!(runs[1]["script_name"], "quo\"te\n");
+        assert_eq!(runs[0]["metadata"]["env"], "x");
+        assert!(runs[0]["_key"].as_str().unwrap().starts_with("run_"));
+        assert_eq!(body["options"]["maxRuntime"], 30.0);
+    }
+
+    #[test]
+    fn metadata_that_is_no_object_is_left_out_instead_of_spoiling_the_query() {
+        let update = RunUpdate {
+            execution_id: "e".into(),
+            metadata: Some("{broken".into()),
+            ..RunUpdate::default()
+        };
+        let body = request(&rows(&[update]), &QueryOptions::default());
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert!(body["bindVars"]["runs"][0].get("metadata").is_none());
+    }
+}

@@ -1,0 +1,249 @@
+//! The schema on ArangoDB: made once, compared for ever after, by anybody who may, at the same time too.
+
+use std::collections::BTreeMap;
+
+use logagent::store::arango::Arango;
+use logagent::store::{SchemaAction, SchemaObject, Sink, WriteError};
+use serde_json::{Value, json};
+
+use crate::standin::{Fault, Options, Standin, User, What};
+
+const DB: &str = "script_logs";
+
+fn ensure(store: &Arango, dry: bool) -> Result<Vec<SchemaObject>, WriteError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(store.ensure_schema(dry))
+}
+
+fn actions(objects: &[SchemaObject]) -> BTreeMap<&str, SchemaAction> {
+    objects.iter().map(|o| (o.name.as_str(), o.action)).collect()
+}
+
+fn all(objects: &[SchemaObject], action: SchemaAction) -> bool {
+    objects.iter().all(|o| o.action == action)
+}
+
+fn refusal(result: Result<Vec<SchemaObject>, WriteError>) -> String {
+    match result {
+        Err(WriteError::Refused(text)) => text,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+#[test]
+fn everything_is_created_once_and_unchanged_after_that() {
+    let standin = Standin::start();
+    let store = Arango::open(&standin.settings(DB)).unwrap();
+    let first = ensure(&store, false).unwrap();
+    assert!(all(&first, SchemaAction::Created), "{first:?}");
+    for name in [
+        DB,
+        "log_events",
+        "log_events/execution_time",
+        "log_events/level_time",
+        "log_events/script_time",
+        "log_events/time",
+        "log_events/fingerprint",
+        "script_runs",
+        "script_runs/execution",
+        "agent_learnings",
+        "agent_memories",
+        "log_causality",
+        "log_events_view",
+        "log_relationships",
+    ] {
+        assert!(actions(&first).contains_key(name), "{name}");
+    }
+    standin.forget_seen();
+    let second = ensure(&store, false).unwrap();
+    assert!(all(&second, SchemaAction::Unchanged), "{second:?}");
+    assert_eq!(second.len(), first.len());
+    assert!(
+        standin.seen().iter().all(|s| s.line.starts_with("GET ")),
+        "something was written"
+    );
+    assert_eq!(standin.count("/_api/document/"), 0);
+}
+
+#[test]
+fn a_dry_run_says_the_same_and_does_nothing() {
+    let standin = Standin::start();
+    let store = Arango::open(&standin.settings(DB)).unwrap();
+    let dry = ensure(&store, true).unwrap();
+    assert!(!standin.has_database(DB));
+    assert!(dry.iter().all(|o| o.dry));
+    let wet = ensure(&store, false).unwrap();
+    assert_eq!(actions(&dry), actions(&wet));
+}
+
+#[test]
+fn what_differs_is_changed_and_the_rest_left_alone() {
+    let standin = Standin::start();
+    let store = Arango::open(&standin.settings(DB)).unwrap();
+    ensure(&store, false).unwrap();
+    standin.with_world(|w| {
+        let db = w.databases.get_mut(DB).unwrap();
+        let events = db.collections.get_mut("log_events").unwrap();
+        events
+            .change(&json!({"schema": {"rule": {"type": "object"}, "message": "old"}}))
+            .unwrap();
+        let runs = db.collections.get_mut("script_runs").unwrap();
+        for index in &mut runs.indexes {
+            if index["name"] == "time" {
+                index["fields"] = json!(["begin"]);
+            }
+        }
+        let mine = json!({"type": "persistent", "name": "of_the_operator", "fields": ["pid"]});
+        runs.add_index(&mine).unwrap();
+        db.views.get_mut("log_events_view").unwrap()["links"] = json!({"log_events": {"includeAllFields": true}});
+        db.graphs.get_mut("log_relationships").unwrap()["edgeDefinitions"] = json!([]);
+    });
+    let report = ensure(&store, false).unwrap();
+    let updated: Vec<&str> = report
+        .iter()
+        .filter(|o| o.action == SchemaAction::Updated)
+        .map(|o| o.name.as_str())
+        .collect();
+    assert_eq!(
+        updated,
+        ["log_events", "script_runs/time", "log_events_view", "log_relationships"]
+    );
+    standin.with_world(|w| {
+        let runs = &w.databases[DB].collections["script_runs"];
+        let name = |i: &Value| i["name"].as_str().unwrap_or_default().to_string();
+        let names: Vec<String> = runs.indexes.iter().map(name).collect();
+        assert!(names.contains(&"of_the_operator".to_string()));
+    });
+    assert!(all(&ensure(&store, false).unwrap(), SchemaAction::Unchanged));
+}
+
+#[test]
+fn two_hosts_may_create_everything_at_the_same_moment() {
+    let standin = Standin::start();
+    let settings = standin.settings(DB);
+    let hosts: Vec<_> = (0..4)
+        .map(|_| {
+            let settings = settings.clone();
+            std::thread::spawn(move || ensure(&Arango::open(&settings).unwrap(), false))
+        })
+        .collect();
+    for host in hosts {
+        host.join().unwrap().unwrap();
+    }
+    // The other host is faster at every single step: it made the object between our look and our creation.
+    let slow = Standin::start();
+    let store = Arango::open(&slow.settings(DB)).unwrap();
+    let exists = |on: &str, num| slow.fail(Fault::on(on, What::RefuseAfter(409, num, "duplicate name")).always());
+    exists("POST /_db/_system/_api/database", 1207);
+    exists("POST /_db/script_logs/_api/collection", 1207);
+    exists("POST /_db/script_logs/_api/view", 1207);
+    exists("POST /_db/script_logs/_api/gharial", 1925);
+    slow.fail(Fault::on("POST /_db/script_logs/_api/index", What::Refuse(409, 1005, "duplicate")).skip(2));
+    let report = ensure(&store, false).unwrap();
+    let made = actions(&report);
+    assert_eq!(made["log_events"], SchemaAction::Unchanged);
+    assert_eq!(made["log_events_view"], SchemaAction::Unchanged);
+    assert_eq!(made["log_relationships"], SchemaAction::Unchanged);
+    assert_eq!(made["log_events/script_time"], SchemaAction::Unchanged);
+}
+
+#[test]
+fn a_cluster_gets_its_shards_by_key_and_replicas_are_only_ever_added() {
+    let standin = Standin::start();
+    let mut settings = standin.settings(DB);
+    settings.shards = 6;
+    settings.replication_factor = 2;
+    ensure(&Arango::open(&settings).unwrap(), false).unwrap();
+    let created = |name: &str| -> Value {
+        let body = |s: crate::standin::Seen| serde_json::from_slice::<Value>(&s.body).unwrap_or_default();
+        let all = standin
+            .seen()
+            .into_iter()
+            .filter(|s| s.line.ends_with("/_api/collection"))
+            .map(body);
+        all.into_iter().find(|b| b["name"] == name).unwrap()
+    };
+    let events = created("log_events");
+    assert_eq!(
+        (&events["numberOfShards"], &events["replicationFactor"]),
+        (&json!(6), &json!(2))
+    );
+    assert_eq!(events["shardKeys"], json!(["_key"]));
+    // Its unique index does not hold the shard key.
+    assert_eq!(created("script_runs")["numberOfShards"], 1);
+    standin.with_world(|w| {
+        for c in w.databases.get_mut(DB).unwrap().collections.values_mut() {
+            c.properties["replicationFactor"] = if c.name == "log_events" { json!(3) } else { json!(1) };
+        }
+    });
+    let report = ensure(&Arango::open(&settings).unwrap(), true).unwrap();
+    assert_eq!(actions(&report)["log_events"], SchemaAction::Unchanged);
+    assert_eq!(actions(&report)["script_runs"], SchemaAction::Updated);
+}
+
+#[test]
+fn what_stands_in_the_way_is_said_with_what_to_do_about_it() {
+    let users = || {
+        vec![
+            User::root("root", "secret-of-root"),
+            User::shipper("shipper", "secret-of-shipper", DB),
+        ]
+    };
+    let standin = Standin::with(Options {
+        users: users(),
+        ..Options::default()
+    });
+    let mut settings = standin.settings(DB);
+    settings.username = "shipper".into();
+    settings.password = "secret-of-shipper".into();
+    // It may not see whether the database exists, nor make it.
+    let text = refusal(ensure(&Arango::open(&settings).unwrap(), false));
+    assert!(text.contains("database script_logs"), "{text}");
+    ensure(&Arango::open(&standin.settings(DB)).unwrap(), false).unwrap();
+    assert!(all(
+        &ensure(&Arango::open(&settings).unwrap(), false).unwrap(),
+        SchemaAction::Unchanged
+    ));
+    standin.with_world(|w| w.databases.get_mut(DB).unwrap().views.clear());
+    let text = refusal(ensure(&Arango::open(&settings).unwrap(), false));
+    assert!(
+        text.contains("log_events_view") && text.contains("logagent init"),
+        "{text}"
+    );
+    settings.password = "wrong".into();
+    let text = refusal(ensure(&Arango::open(&settings).unwrap(), false));
+    assert!(text.contains("user name and password"), "{text}");
+
+    let old = Standin::with(Options {
+        version: "3.11.8",
+        ..Options::default()
+    });
+    let text = refusal(ensure(&Arango::open(&old.settings(DB)).unwrap(), false));
+    assert!(text.contains("3.11.8") && text.contains("3.12.4"), "{text}");
+
+    old.close();
+    let store = Arango::open(&old.settings(DB)).unwrap();
+    assert!(matches!(ensure(&store, false), Err(WriteError::Away(text)) if text.contains(&old.url())));
+}
+
+#[test]
+fn documents_in_the_place_of_edges_are_refused_and_not_touched() {
+    let standin = Standin::start();
+    let store = Arango::open(&standin.settings(DB)).unwrap();
+    ensure(&store, false).unwrap();
+    standin.with_world(|w| {
+        let edges = w
+            .databases
+            .get_mut(DB)
+            .unwrap()
+            .collections
+            .get_mut("log_causality")
+            .unwrap();
+        edges.properties["type"] = json!(2);
+    });
+    let text = refusal(ensure(&store, false));
+    assert!(text.contains("log_causality") && text.contains("edges"), "{text}");
+}

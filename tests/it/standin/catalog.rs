@@ -1,0 +1,209 @@
+//! Databases, collections, indexes, views, graphs, users: what the schema requests work on.
+
+use std::collections::BTreeMap;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grant {
+    None,
+    Read,
+    Write,
+}
+
+#[derive(Clone, Debug)]
+pub struct User {
+    pub name: &'static str,
+    pub password: &'static str,
+    /// For every database that is not named in `databases`, `_system` included.
+    pub everywhere: Grant,
+    pub databases: Vec<(&'static str, Grant)>,
+    /// For every collection not named in `collections`; administrators of a database may write all.
+    pub collection: Grant,
+    pub collections: Vec<(&'static str, Grant)>,
+}
+
+impl User {
+    pub fn root(name: &'static str, password: &'static str) -> User {
+        User {
+            name,
+            password,
+            everywhere: Grant::Write,
+            databases: Vec::new(),
+            collection: Grant::Write,
+            collections: Vec::new(),
+        }
+    }
+
+    /// May use one database and write its collections, and nothing else.
+    pub fn shipper(name: &'static str, password: &'static str, database: &'static str) -> User {
+        User {
+            everywhere: Grant::None,
+            databases: vec![(database, Grant::Read)],
+            ..User::root(name, password)
+        }
+    }
+
+    pub fn on_database(&self, name: &str) -> Grant {
+        self.databases
+            .iter()
+            .find(|(d, _)| *d == name)
+            .map_or(self.everywhere, |(_, g)| *g)
+    }
+
+    pub fn on_collection(&self, name: &str) -> Grant {
+        self.collections
+            .iter()
+            .find(|(c, _)| *c == name)
+            .map_or(self.collection, |(_, g)| *g)
+    }
+}
+
+#[derive(Default)]
+pub struct Database {
+    pub collections: BTreeMap<String, Collection>,
+    pub views: BTreeMap<String, Value>,
+    pub graphs: BTreeMap<String, Value>,
+}
+
+pub struct Collection {
+    pub name: String,
+    pub edges: bool,
+    pub properties: Value,
+    pub documents: BTreeMap<String, Value>,
+    pub indexes: Vec<Value>,
+    pub revision: u64,
+    rule: Option<Validator>,
+    next_index: u64,
+}
+
+impl Collection {
+    /// `wish`: the body of the creating request.
+    pub fn new(wish: &Value, id: u64) -> Result<Collection, String> {
+        let name = wish["name"].as_str().unwrap_or_default().to_string();
+        let edges = wish["type"] == 3;
+        let mut collection = Collection {
+            properties: json!({
+                "id": id.to_string(), "name": name, "type": if edges { 3 } else { 2 }, "status": 3,
+                "statusString": "loaded", "isSystem": false, "globallyUniqueId": format!("h{id}/{id}"),
+                "waitForSync": false, "cacheEnabled": false, "schema": null, "computedValues": null,
+                "writeConcern": 1, "objectId": id.to_string(), "syncByRevision": true,
+                "keyOptions": {"allowUserKeys": true, "type": "traditional", "lastValue": 0},
+                "usesRevisionsAsDocumentIds": true, "internalValidatorType": 0,
+            }),
+            indexes: vec![
+                json!({"id": format!("{name}/0"), "name": "primary", "type": "primary", "fields": ["_key"],
+                                 "unique": true, "sparse": false}),
+            ],
+            name,
+            edges,
+            documents: BTreeMap::new(),
+            revision: 0,
+            rule: None,
+            next_index: 100,
+        };
+        collection.change(wish)?;
+        Ok(collection)
+    }
+
+    /// Changes the properties that may change.
+    pub fn change(&mut self, wish: &Value) -> Result<(), String> {
+        let Some(schema) = wish.get("schema") else {
+            return Ok(());
+        };
+        let empty = schema.is_null() || schema.as_object().is_some_and(serde_json::Map::is_empty);
+        if empty {
+            self.rule = None;
+            self.properties["schema"] = Value::Null;
+            return Ok(());
+        }
+        let mut rule = schema["rule"].clone();
+        no_integers(&rule)?;
+        if let Some(map) = rule.as_object_mut() {
+            map.insert("$schema".into(), "http://json-schema.org/draft-04/schema#".into());
+        }
+        self.rule = Some(jsonschema::draft4::new(&rule).map_err(|e| e.to_string())?);
+        let mut schema = schema.clone();
+        schema["type"] = "json".into();
+        if schema.get("level").is_none() {
+            schema["level"] = "strict".into();
+        }
+        self.properties["schema"] = schema;
+        Ok(())
+    }
+
+    /// The rule's own message, where the document breaks it.
+    pub fn violation(&self, document: &Value) -> Option<String> {
+        let rule = self.rule.as_ref()?;
+        if rule.is_valid(document) {
+            return None;
+        }
+        Some(
+            self.properties["schema"]["message"]
+                .as_str()
+                .unwrap_or_default()
+                .to_string(),
+        )
+    }
+
+    pub fn unique(&self) -> Vec<Vec<String>> {
+        let secondary = self.indexes.iter().skip(1).filter(|i| i["unique"] == true);
+        secondary
+            .map(|i| serde_json::from_value(i["fields"].clone()).unwrap_or_default())
+            .collect()
+    }
+
+    /// The status and the index: 201 if it is new. Errors are (status, number, text).
+    pub fn add_index(&mut self, wish: &Value) -> Result<(u16, Value), (u16, i64, String)> {
+        let flag = |v: &Value, name: &str| v.get(name).and_then(Value::as_bool).unwrap_or(false);
+        let same = |a: &Value, b: &Value| {
+            a["type"] == b["type"]
+                && a["fields"] == b["fields"]
+                && flag(a, "unique") == flag(b, "unique")
+                && flag(a, "sparse") == flag(b, "sparse")
+        };
+        if let Some(known) = self.indexes.iter().find(|i| same(i, wish)) {
+            let mut answer = known.clone();
+            answer["isNewlyCreated"] = false.into();
+            return Ok((200, answer));
+        }
+        let named = |i: &&Value| wish.get("name").is_some() && i["name"] == wish["name"];
+        if self.indexes.iter().any(|i| named(&i)) {
+            return Err((409, 1005, "duplicate identifier".into()));
+        }
+        self.next_index += 1;
+        let mut index = json!({
+            "id": format!("{}/{}", self.name, self.next_index), "name": format!("idx_{}", self.next_index),
+            "unique": false, "sparse": false, "deduplicate": true, "estimates": true, "cacheEnabled": false,
+            "selectivityEstimate": 1,
+        });
+        if let (Some(to), Some(from)) = (index.as_object_mut(), wish.as_object()) {
+            to.extend(from.clone());
+            to.remove("inBackground");
+        }
+        self.indexes.push(index.clone());
+        index["isNewlyCreated"] = true.into();
+        Ok((201, index))
+    }
+
+    pub fn drop_index(&mut self, id: &str) -> bool {
+        let before = self.indexes.len();
+        self.indexes.retain(|i| i["id"] != id);
+        self.indexes.len() < before
+    }
+}
+
+/// The server's numbers are all `"number"`: a rule that says `"integer"` would match nothing.
+fn no_integers(rule: &Value) -> Result<(), String> {
+    match rule {
+        Value::Object(map) => {
+            if map.get("type").is_some_and(|t| t == "integer") {
+                return Err("a rule of type integer matches no number of the server".into());
+            }
+            map.values().try_for_each(no_integers)
+        }
+        Value::Array(items) => items.iter().try_for_each(no_integers),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,512 @@
+//! Everything there is, and which request does what to it.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use super::catalog::{Collection, Database, Grant, User};
+use super::documents::{self, Mode};
+use super::http::{Request, Response};
+use super::{Fault, Options, Seen, What, aql, openapi};
+
+pub struct World {
+    pub options: Options,
+    pub databases: BTreeMap<String, Database>,
+    pub faults: Vec<Fault>,
+    pub record_fault: Option<(&'static str, i64, Option<&'static str>)>,
+    pub seen: Vec<Seen>,
+    pub violations: Vec<String>,
+    /// Tokens of an earlier secret are worth nothing.
+    pub secret: u64,
+    pub logins: u64,
+    pub read_only: bool,
+    /// By cursor: the size of its pages, and the rows it has still to give.
+    pub cursors: BTreeMap<String, (usize, Vec<Value>)>,
+    next_id: u64,
+    born: Instant,
+}
+
+type Refusal = Response;
+
+impl World {
+    pub fn new(options: Options) -> World {
+        let mut databases = BTreeMap::from([("_system".to_string(), Database::default())]);
+        databases.extend(
+            options
+                .databases
+                .iter()
+                .map(|d| ((*d).to_string(), Database::default())),
+        );
+        World {
+            options,
+            databases,
+            faults: Vec::new(),
+            record_fault: None,
+            seen: Vec::new(),
+            violations: Vec::new(),
+            secret: 1,
+            logins: 0,
+            read_only: false,
+            cursors: BTreeMap::new(),
+            next_id: 1000,
+            born: Instant::now(),
+        }
+    }
+
+    /// The fault that is meant for this request, if one is.
+    pub fn fault_for(&mut self, request: &Request) -> Option<What> {
+        let line = request.line();
+        let at = self.faults.iter_mut().position(|f| {
+            let meant = line.contains(&f.on) && f.times > 0;
+            if meant && f.skip > 0 {
+                f.skip -= 1;
+                return false;
+            }
+            meant
+        })?;
+        let fault = &mut self.faults[at];
+        if fault.times != usize::MAX {
+            fault.times -= 1;
+        }
+        Some(fault.what.clone())
+    }
+
+    pub fn note(&mut self, request: &Request, status: u16) {
+        self.seen.push(Seen {
+            line: request.line(),
+            headers: request.headers.clone(),
+            wire: request.wire,
+            body: request.body.clone(),
+            status,
+        });
+    }
+
+    pub fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Does what the request asks, and checks both sides of it.
+    pub fn handle(&mut self, request: &Request) -> Response {
+        if let Some((status, message)) = request.framing {
+            return Response::error(status, i64::from(status), message);
+        }
+        let mut plain = request.clone();
+        let user = self.user(request);
+        if let Some(encoding) = request.header("content-encoding") {
+            if user.is_err() || request.path.first().is_some_and(|p| p == "_open") {
+                return Response::error(400, 11, "compressed bodies of unauthenticated requests are refused");
+            }
+            let mut body = Vec::new();
+            let decoded = match encoding {
+                "gzip" => flate2::read::GzDecoder::new(&request.body[..])
+                    .read_to_end(&mut body)
+                    .is_ok(),
+                "deflate" => flate2::read::ZlibDecoder::new(&request.body[..])
+                    .read_to_end(&mut body)
+                    .is_ok(),
+                _ => false,
+            };
+            if decoded {
+                plain.body = body;
+            }
+        }
+        let response = match self.route(&plain, user) {
+            Ok(response) | Err(response) => response,
+        };
+        let body = if plain.body.is_empty() {
+            None
+        } else {
+            documents::parse(&plain.body)
+        };
+        self.violations.extend(openapi::check(&plain, body.as_ref(), &response));
+        self.note(&plain, response.status);
+        response
+    }
+
+    fn now(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    }
+
+    /// Who asks; an error if nobody that is known.
+    fn user(&self, request: &Request) -> Result<User, Refusal> {
+        if !self.options.auth {
+            return Ok(User::root("root", ""));
+        }
+        let refused = || {
+            let mut refusal = Response::error(401, 11, "not authorized to execute this request");
+            refusal.headers.push((
+                "Www-Authenticate".into(),
+                "Bearer token_type=\"JWT\", realm=\"ArangoDB\"".into(),
+            ));
+            refusal
+        };
+        let header = request.header("authorization").unwrap_or_default();
+        let (scheme, value) = header.split_once(' ').unwrap_or_default();
+        let name = match scheme.to_ascii_lowercase().as_str() {
+            "basic" => {
+                let pair = STANDARD
+                    .decode(value)
+                    .ok()
+                    .and_then(|p| String::from_utf8(p).ok())
+                    .unwrap_or_default();
+                let (name, password) = pair.split_once(':').unwrap_or_default();
+                let known = self
+                    .options
+                    .users
+                    .iter()
+                    .any(|u| u.name == name && u.password == password);
+                known.then(|| name.to_string())
+            }
+            "bearer" => self.bearer(value),
+            _ => None,
+        };
+        let user = self.options.users.iter().find(|u| Some(u.name) == name.as_deref());
+        user.cloned().ok_or_else(refused)
+    }
+
+    fn bearer(&self, token: &str) -> Option<String> {
+        let mut parts = token.split('.').skip(1);
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts.next()?).ok()?).ok()?;
+        let secret: u64 = parts.next()?.parse().ok()?;
+        let alive = self.born.elapsed().as_millis() as u64 <= claims["end"].as_u64()?;
+        (alive && secret == self.secret).then(|| claims["preferred_username"].as_str().map(str::to_string))?
+    }
+
+    fn login(&mut self, request: &Request) -> Result<Response, Refusal> {
+        if !self.options.auth {
+            return Err(Response::error(404, 404, "unknown path '/_open/auth'"));
+        }
+        let body = documents::parse(&request.body).unwrap_or_default();
+        let (Some(name), Some(password)) = (body["username"].as_str(), body["password"].as_str()) else {
+            return Err(Response::error(400, 400, "bad parameter"));
+        };
+        if !self
+            .options
+            .users
+            .iter()
+            .any(|u| u.name == name && u.password == password)
+        {
+            return Err(Response::error(401, 401, "Wrong credentials"));
+        }
+        self.logins += 1;
+        let life = self.options.token_life;
+        // `exp` counts in whole seconds; `end` is the stand-in's own, finer clock.
+        let claims = json!({
+            "preferred_username": name, "iss": "arangodb", "iat": self.now(), "exp": self.now() + life.as_secs(),
+            "end": (self.born.elapsed() + life).as_millis() as u64,
+        });
+        let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+        Ok(Response::json(
+            200,
+            &json!({"jwt": format!("eyJhbGciOiJIUzI1NiJ9.{claims}.{}", self.secret)}),
+        ))
+    }
+
+    fn route(&mut self, request: &Request, user: Result<User, Refusal>) -> Result<Response, Refusal> {
+        let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+        match (request.method.as_str(), path.as_slice()) {
+            ("POST", ["_open", "auth"]) => return self.login(request),
+            ("GET", ["_admin", "server", "availability"]) => return Ok(self.availability()),
+            _ => {}
+        }
+        let user = user?;
+        let ["_db", database, rest @ ..] = path.as_slice() else {
+            return Err(Response::error(404, 0, ""));
+        };
+        let grant = user.on_database(database);
+        if grant == Grant::None {
+            return Err(Response::error(401, 11, "not authorized to execute this request"));
+        }
+        if !self.databases.contains_key(*database) {
+            return Err(Response::error(404, 1228, "database not found"));
+        }
+        let seat = Seat {
+            database,
+            user: &user,
+            grant,
+        };
+        match (request.method.as_str(), rest) {
+            ("GET", ["_api", "version"]) => {
+                let version = self.options.version;
+                // The document is of a later patch release, which names versions of the interface too.
+                let answer = json!({"server": "arango", "version": version, "license": "community",
+                                    "apiVersions": ["v0"], "deprecatedApiVersions": [], "requestedApiVersion": "v0"});
+                Ok(Response::json(200, &answer))
+            }
+            ("GET", ["_admin", "server", "mode"]) => {
+                let mode = if self.read_only { "readonly" } else { "default" };
+                Ok(Response::ok(200, json!({"mode": mode})))
+            }
+            ("POST", ["_api", "database"]) => self.create_database(request, &seat),
+            ("DELETE", ["_api", "database", name]) => {
+                let removed = self.databases.remove(*name).is_some();
+                let missing = || Response::error(404, 1228, "database not found");
+                removed
+                    .then(|| Response::ok(200, json!({"result": true})))
+                    .ok_or_else(missing)
+            }
+            (_, ["_api", "collection", ..]) => self.collections(request, &seat, &rest[2..]),
+            (_, ["_api", "index", ..]) => self.indexes(request, &seat, &rest[2..]),
+            (_, ["_api", "view", ..]) => self.views(request, &seat, &rest[2..]),
+            (_, ["_api", "gharial", ..]) => self.graphs(request, &seat, &rest[2..]),
+            ("POST", ["_api", "document", collection]) => self.insert(request, &seat, collection),
+            (_, ["_api", "cursor", ..]) => aql::cursor(self, request, database, &rest[2..]),
+            ("POST", ["_api", "explain"]) => aql::explain(request),
+            _ => Err(Response::error(404, 404, "unknown path")),
+        }
+    }
+
+    fn availability(&self) -> Response {
+        if self.read_only {
+            return Response::error(503, 503, "service unavailable");
+        }
+        Response::ok(200, json!({"mode": "default"}))
+    }
+
+    fn body(request: &Request) -> Result<Value, Refusal> {
+        documents::parse(&request.body).ok_or_else(|| Response::error(400, 600, "failed to parse json object"))
+    }
+
+    fn create_database(&mut self, request: &Request, seat: &Seat<'_>) -> Result<Response, Refusal> {
+        seat.administers(self.read_only)?;
+        let body = World::body(request)?;
+        let name = body["name"].as_str().unwrap_or_default().to_string();
+        if self.databases.contains_key(&name) {
+            return Err(Response::error(409, 1207, "duplicate database name"));
+        }
+        self.databases.insert(name, Database::default());
+        Ok(Response::ok(201, json!({"result": true})))
+    }
+
+    fn database(&mut self, name: &str) -> Result<&mut Database, Refusal> {
+        self.databases
+            .get_mut(name)
+            .ok_or_else(|| Response::error(404, 1228, "database not found"))
+    }
+
+    fn collections(&mut self, request: &Request, seat: &Seat<'_>, rest: &[&str]) -> Result<Response, Refusal> {
+        let (read_only, id) = (self.read_only, self.fresh_id());
+        let database = self.database(seat.database)?;
+        let missing = || Response::error(404, 1203, "collection or view not found");
+        match (request.method.as_str(), rest) {
+            ("POST", []) => {
+                seat.administers(read_only)?;
+                let body = World::body(request)?;
+                let name = body["name"].as_str().unwrap_or_default().to_string();
+                if database.collections.contains_key(&name) || database.views.contains_key(&name) {
+                    return Err(Response::error(409, 1207, "duplicate name"));
+                }
+                let made = Collection::new(&body, id).map_err(|e| Response::error(400, 1621, &e))?;
+                let answer = made.properties.clone();
+                database.collections.insert(name, made);
+                Ok(Response::ok(200, answer))
+            }
+            ("GET", [name]) => {
+                let p = &database.collections.get(*name).ok_or_else(missing)?.properties;
+                let answer = json!({"id": p["id"], "name": p["name"], "type": p["type"], "status": 3,
+                                    "isSystem": false, "globallyUniqueId": p["globallyUniqueId"]});
+                Ok(Response::ok(200, answer))
+            }
+            ("GET", [name, "properties"]) => {
+                let properties = database.collections.get(*name).ok_or_else(missing)?.properties.clone();
+                Ok(Response::ok(200, properties))
+            }
+            ("PUT", [name, "properties"]) => {
+                seat.administers(read_only)?;
+                let body = World::body(request)?;
+                let collection = database.collections.get_mut(*name).ok_or_else(missing)?;
+                collection.change(&body).map_err(|e| Response::error(400, 1621, &e))?;
+                Ok(Response::ok(200, collection.properties.clone()))
+            }
+            ("PUT", [name, "truncate"]) => {
+                database
+                    .collections
+                    .get_mut(*name)
+                    .ok_or_else(missing)?
+                    .documents
+                    .clear();
+                Ok(Response::ok(200, json!({})))
+            }
+            _ => Err(Response::error(404, 404, "unknown path")),
+        }
+    }
+
+    fn indexes(&mut self, request: &Request, seat: &Seat<'_>, rest: &[&str]) -> Result<Response, Refusal> {
+        let read_only = self.read_only;
+        let name = request
+            .param("collection")
+            .or(rest.first().copied())
+            .unwrap_or_default()
+            .to_string();
+        let Some(collection) = self.database(seat.database)?.collections.get_mut(&name) else {
+            return Err(Response::error(404, 1203, "collection or view not found"));
+        };
+        match (request.method.as_str(), rest) {
+            ("GET", []) => Ok(Response::ok(
+                200,
+                json!({"indexes": collection.indexes, "identifiers": {}}),
+            )),
+            ("POST", []) => {
+                seat.administers(read_only)?;
+                let body = World::body(request)?;
+                match collection.add_index(&body) {
+                    Ok((status, index)) => Ok(Response::ok(status, index)),
+                    Err((status, num, text)) => Err(Response::error(status, num, &text)),
+                }
+            }
+            ("DELETE", [collection_name, id]) => {
+                seat.administers(read_only)?;
+                let id = format!("{collection_name}/{id}");
+                if !collection.drop_index(&id) {
+                    return Err(Response::error(404, 1212, "index not found"));
+                }
+                Ok(Response::ok(200, json!({"id": id})))
+            }
+            _ => Err(Response::error(404, 404, "unknown path")),
+        }
+    }
+
+    fn views(&mut self, request: &Request, seat: &Seat<'_>, rest: &[&str]) -> Result<Response, Refusal> {
+        let (read_only, id) = (self.read_only, self.fresh_id());
+        let database = self.database(seat.database)?;
+        let missing = || Response::error(404, 1203, "collection or view not found");
+        match (request.method.as_str(), rest) {
+            ("POST", []) => {
+                seat.administers(read_only)?;
+                let mut view = World::body(request)?;
+                let name = view["name"].as_str().unwrap_or_default().to_string();
+                if database.collections.contains_key(&name) || database.views.contains_key(&name) {
+                    return Err(Response::error(409, 1207, "duplicate name"));
+                }
+                let defaults = json!({
+                    "id": id.to_string(), "globallyUniqueId": format!("h{id}/{id}"), "cleanupIntervalStep": 2,
+                    "consolidationIntervalMsec": 5000, "writebufferIdle": 64, "writebufferActive": 0,
+                    "writebufferSizeMax": 33_554_432, "primarySortCompression": "lz4", "storedValues": [],
+                    "optimizeTopK": [], "consolidationPolicy": {"type": "tier"},
+                });
+                if let (Some(view), Value::Object(defaults)) = (view.as_object_mut(), defaults) {
+                    view.extend(defaults);
+                }
+                // Asked for as a direction, told as a flag.
+                for sort in view["primarySort"].as_array_mut().into_iter().flatten() {
+                    *sort = json!({"field": sort["field"], "asc": sort["direction"] == "asc"});
+                }
+                database.views.insert(name, view.clone());
+                Ok(Response::json(201, &view))
+            }
+            ("GET", [name] | [name, "properties"]) => Ok(Response::ok(
+                200,
+                database.views.get(*name).ok_or_else(missing)?.clone(),
+            )),
+            ("PATCH", [name, "properties"]) => {
+                seat.administers(read_only)?;
+                let view = database.views.get_mut(*name).ok_or_else(missing)?;
+                if let (Some(view), Value::Object(change)) = (view.as_object_mut(), World::body(request)?) {
+                    view.extend(change);
+                }
+                Ok(Response::ok(200, view.clone()))
+            }
+            _ => Err(Response::error(404, 404, "unknown path")),
+        }
+    }
+
+    fn graphs(&mut self, request: &Request, seat: &Seat<'_>, rest: &[&str]) -> Result<Response, Refusal> {
+        let read_only = self.read_only;
+        let database = self.database(seat.database)?;
+        let missing = || Response::error(404, 1924, "graph not found");
+        let shown = |name: &str, graph: &Value| {
+            json!({"graph": {"_id": format!("_graphs/{name}"), "_key": name, "_rev": "_k1---", "name": name,
+                             "edgeDefinitions": graph["edgeDefinitions"], "orphanCollections": [],
+                             "numberOfShards": 1, "replicationFactor": 1, "isSmart": false, "isDisjoint": false,
+                             "isSatellite": false}})
+        };
+        match (request.method.as_str(), rest) {
+            ("POST", []) => {
+                seat.administers(read_only)?;
+                let body = World::body(request)?;
+                let name = body["name"].as_str().unwrap_or_default().to_string();
+                if database.graphs.contains_key(&name) {
+                    return Err(Response::error(409, 1925, "graph already exists"));
+                }
+                database.graphs.insert(name.clone(), body.clone());
+                Ok(Response::ok(202, shown(&name, &body)))
+            }
+            ("GET", [name]) => {
+                let graph = database.graphs.get(*name).ok_or_else(missing)?;
+                Ok(Response::ok(200, shown(name, graph)))
+            }
+            ("POST", [name, "edge"]) | ("PUT", [name, "edge", _]) => {
+                seat.administers(read_only)?;
+                let body = World::body(request)?;
+                let graph = database.graphs.get_mut(*name).ok_or_else(missing)?;
+                if let Some(definitions) = graph["edgeDefinitions"].as_array_mut() {
+                    definitions.retain(|d| d["collection"] != body["collection"]);
+                    definitions.push(body);
+                }
+                Ok(Response::ok(202, shown(name, graph)))
+            }
+            _ => Err(Response::error(404, 404, "unknown path")),
+        }
+    }
+
+    fn insert(&mut self, request: &Request, seat: &Seat<'_>, name: &str) -> Result<Response, Refusal> {
+        if request.wire > self.options.max_body {
+            return Err(Response::error(413, 0, ""));
+        }
+        let (fault, room, read_only) = (self.record_fault, self.options.max_documents, self.read_only);
+        let body = World::body(request)?;
+        let Some(collection) = self.database(seat.database)?.collections.get_mut(name) else {
+            return Err(Response::error(
+                404,
+                1203,
+                &format!("collection or view not found: {name}"),
+            ));
+        };
+        seat.writes(name, read_only)?;
+        let mode = match request.param("overwriteMode") {
+            Some("ignore") => Mode::Ignore,
+            Some("replace") => Mode::Replace,
+            _ => Mode::Conflict,
+        };
+        let Value::Array(documents) = body else {
+            return Err(Response::error(400, 1227, "invalid document type"));
+        };
+        let bulk = documents::insert(collection, documents, &mode, fault, room);
+        let (body, errors) = bulk.answer(name, request.flag("silent"));
+        let mut response = Response::json(202, &body);
+        response
+            .headers
+            .extend(errors.map(|e| ("X-Arango-Error-Codes".to_string(), e)));
+        Ok(response)
+    }
+}
+
+/// Who asks in which database.
+struct Seat<'a> {
+    database: &'a str,
+    user: &'a User,
+    grant: Grant,
+}
+
+impl Seat<'_> {
+    fn administers(&self, read_only: bool) -> Result<(), Refusal> {
+        if self.grant < Grant::Write || read_only {
+            return Err(Response::error(403, 11, "forbidden"));
+        }
+        Ok(())
+    }
+
+    fn writes(&self, collection: &str, read_only: bool) -> Result<(), Refusal> {
+        match self.user.on_collection(collection) {
+            Grant::None => Err(Response::error(403, 11, "forbidden")),
+            Grant::Read => Err(Response::error(403, 1004, "collection is read-only for this user")),
+            Grant::Write if read_only => Err(Response::error(403, 1004, "server is in read-only mode")),
+            Grant::Write => Ok(()),
+        }
+    }
+}
