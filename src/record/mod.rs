@@ -7,7 +7,44 @@
 //! [`Record`] is what the line says. What the agent adds (key, execution, source, sequence number) is [`Placed`];
 //! `encode` joins the two into the document that is stored.
 
+mod bound;
+mod encode;
+mod exception;
+mod fields;
+mod fingerprint;
+mod flat;
+mod instant;
+mod level;
+mod loguru;
+mod owned;
+mod parse;
+mod plain;
+mod preview;
+mod redact;
+mod repair;
+mod rules;
+mod scan;
+mod secrets;
+mod shrink;
+mod template;
+mod text;
+mod time;
+mod traceback;
+mod truncate;
+
 use std::borrow::Cow;
+
+pub use encode::encode;
+pub use fields::fields;
+pub use fingerprint::{Fingerprint, fingerprint};
+pub use instant::{format_time, write_time};
+pub use level::{ERROR, level, of_number};
+pub use parse::parse;
+pub use preview::{preview, preview_results, preview_text, preview_to};
+pub use rules::Rules;
+pub use template::template;
+pub use text::{escape, unescape};
+pub use time::{epoch, parse_time};
 
 /// Microseconds since the Unix epoch, UTC.
 pub type Micros = i64;
@@ -38,6 +75,9 @@ pub struct Exception<'a> {
     pub traceback: Option<Text<'a>>,
     /// Every link of the chain as (type, value), root cause first.
     pub chain: Vec<(Text<'a>, Text<'a>)>,
+    /// The root cause's innermost frame of the script's own code as (path, function); part of the fingerprint, not
+    /// stored.
+    pub frame: Option<(Text<'a>, Text<'a>)>,
 }
 
 /// Bound values with a meaning of their own (INTERFACE: "What goes in").
@@ -112,6 +152,8 @@ pub struct Record<'a> {
     /// Bound values, less those lifted out: (escaped name, value), in the line's order.
     pub extra: Vec<(Text<'a>, Token<'a>)>,
     pub bound: Bound<'a>,
+    /// Of ERROR and above.
+    pub fingerprint: Option<Fingerprint>,
     pub marks: Marks,
 }
 
@@ -133,6 +175,8 @@ pub struct Placed<'a> {
     pub seq: i64,
     /// 27 characters, see [`format_time`].
     pub ingested_at: &'a str,
+    /// The line's whole length in bytes where it was longer than `files.max_line` and cut, else 0.
+    pub whole: u64,
 }
 
 /// `_key` of an event: a function of content and position alone.
@@ -169,48 +213,4 @@ fn base32(mut n: u64, out: &mut [u8]) {
         *slot = ALPHABET[(n & 31) as usize];
         n >>= 5;
     }
-}
-
-/// `YYYY-MM-DDTHH:MM:SS.ffffffZ`, always 27 characters. Years outside 0000–9999 are clamped.
-#[must_use]
-pub fn format_time(t: Micros) -> String {
-    let mut out = Vec::with_capacity(27);
-    write_time(t, &mut out);
-    String::from_utf8(out).unwrap_or_default()
-}
-
-/// Appends the 27 characters of [`format_time`].
-pub fn write_time(t: Micros, out: &mut Vec<u8>) {
-    const DAY: i64 = 86_400_000_000;
-    // 0000-01-01 and 9999-12-31T23:59:59.999999 in microseconds.
-    let t = t.clamp(-62_167_219_200_000_000, 253_402_300_799_999_999);
-    let (days, rest) = (t.div_euclid(DAY), t.rem_euclid(DAY));
-    let (y, m, d) = civil(days);
-    let (secs, micros) = (rest / 1_000_000, rest % 1_000_000);
-    let mut put = |n: i64, width: u32, end: u8| {
-        for i in (0..width).rev() {
-            out.push(b'0' + (n / 10_i64.pow(i) % 10) as u8);
-        }
-        out.push(end);
-    };
-    put(y, 4, b'-');
-    put(m, 2, b'-');
-    put(d, 2, b'T');
-    put(secs / 3600, 2, b':');
-    put(secs / 60 % 60, 2, b':');
-    put(secs % 60, 2, b'.');
-    put(micros, 6, b'Z');
-}
-
-/// Days since 1970-01-01 to (year, month, day), proleptic Gregorian.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let d = doy - (153 * mp + 2) / 5 + 1;
-    let m = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i64::from(m <= 2), m, d)
 }

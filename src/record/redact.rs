@@ -1,0 +1,338 @@
+//! Hides secrets before anything leaves the process.
+//!
+//! Two kinds of rules: secrets that are known by their form ([`super::secrets`]), in every text of a record; and fields
+//! whose name says that their value is one (`redact.fields`), in bound values. A name matches by whole words, however it
+//! is written: `token` hides `api_token`, `apiToken` and `API-TOKEN`, not `tokens_in`. Numbers, booleans and null are
+//! never hidden: they count things.
+//!
+//! Ids, names of functions and the like are left alone: they join records, and secrets do not stand in them.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, MatchKind, packed};
+use regex::Regex;
+
+use super::fields::{elements, members};
+use super::scan::Watch;
+use super::secrets::{HIDING, SECRETS};
+use super::text::{escape_into, string, unescape};
+use super::{Record, Text, Token};
+use crate::config::Redact;
+
+/// What hides secrets; built once.
+pub(super) struct Redactor {
+    anchors: Anchors,
+    /// Beside each anchor the index of its secret; anchors past the end are those of [`HIDING`].
+    owner: Vec<usize>,
+    patterns: Vec<Regex>,
+    custom: Vec<Regex>,
+    pub names: Names,
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redactor").field("custom", &self.custom).field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// The search for all anchors at once: vectorised where the machine can.
+enum Anchors {
+    Packed(packed::Searcher),
+    Automaton(AhoCorasick),
+}
+
+impl Anchors {
+    fn new() -> Result<Anchors, String> {
+        let all = || SECRETS.iter().flat_map(|s| s.anchors).chain(HIDING).copied();
+        let packed = packed::Config::new().match_kind(packed::MatchKind::LeftmostLongest).builder().extend(all()).build();
+        match packed {
+            Some(searcher) => Ok(Anchors::Packed(searcher)),
+            None => AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(all())
+                .map(Anchors::Automaton)
+                .map_err(|e| e.to_string()),
+        }
+    }
+
+    /// The first anchor at or after `from`: where it begins and ends, and which it is.
+    fn find(&self, s: &str, from: usize) -> Option<(Range<usize>, usize)> {
+        let span = aho_corasick::Span {
+            start: from.min(s.len()),
+            end: s.len(),
+        };
+        let found = match self {
+            Anchors::Packed(p) => p.find_in(s, span),
+            Anchors::Automaton(a) => a.find(aho_corasick::Input::new(s).span(span)),
+        };
+        found.map(|m| (m.range(), m.pattern().as_usize()))
+    }
+}
+
+impl Redactor {
+    pub fn new(settings: &Redact) -> Result<Redactor, String> {
+        let custom = |p: &String| Regex::new(p).map_err(|e| format!("redact.patterns: {p:?} is no regular expression: {e}"));
+        let known = |p: &str| Regex::new(p).map_err(|e| e.to_string());
+        Ok(Redactor {
+            anchors: Anchors::new()?,
+            owner: SECRETS.iter().enumerate().flat_map(|(i, s)| s.anchors.iter().map(move |_| i)).collect(),
+            patterns: SECRETS.iter().map(|s| known(s.pattern)).collect::<Result<_, _>>()?,
+            custom: settings.patterns.iter().map(custom).collect::<Result<_, _>>()?,
+            names: Names::new(&settings.fields),
+        })
+    }
+
+    /// Whether a text (escaped, or a whole line) could hold a secret. Quick, and on the safe side.
+    pub fn suspects(&self, s: &str) -> bool {
+        !self.custom.is_empty() || self.anchors.find(s, 0).is_some()
+    }
+
+    /// Hides what is secret in a record and marks it. `names`: a suspicious field name was seen.
+    pub fn apply(&self, rec: &mut Record<'_>) {
+        let mut kinds = Vec::new();
+        self.text(&mut rec.message, &mut kinds);
+        if let Some(e) = &mut rec.exception {
+            for t in [&mut e.value, &mut e.traceback].into_iter().flatten() {
+                self.text(t, &mut kinds);
+            }
+            for (_, value) in &mut e.chain {
+                self.text(value, &mut kinds);
+            }
+        }
+        for (name, value) in &mut rec.extra {
+            let secret = self.names.find(name.raw());
+            self.token(value, secret, &mut kinds);
+        }
+        let bound = &mut rec.bound;
+        for t in [&mut bound.error, &mut bound.fixes, &mut bound.rationale].into_iter().flatten() {
+            self.text(t, &mut kinds);
+        }
+        for t in [&mut bound.tags, &mut bound.metadata, &mut bound.context].into_iter().flatten() {
+            self.token(t, None, &mut kinds);
+        }
+        for kind in kinds {
+            if !rec.marks.redacted.contains(&kind) {
+                rec.marks.redacted.push(kind);
+            }
+        }
+    }
+
+    fn text(&self, text: &mut Text<'_>, kinds: &mut Vec<String>) {
+        if let Some(hidden) = self.scrub(text.raw(), kinds) {
+            text.0 = Cow::Owned(hidden);
+        }
+    }
+
+    fn token(&self, token: &mut Token<'_>, secret: Option<&str>, kinds: &mut Vec<String>) {
+        let before = kinds.len();
+        let mut out = String::with_capacity(token.0.len());
+        self.rewrite(&token.0, secret, &mut out, kinds);
+        if kinds.len() > before {
+            token.0 = Cow::Owned(out);
+        }
+    }
+
+    /// Writes a value with its secrets hidden; every hidden one adds its kind.
+    fn rewrite(&self, token: &str, secret: Option<&str>, out: &mut String, kinds: &mut Vec<String>) {
+        match token.as_bytes().first() {
+            Some(b'"') => {
+                let inner = string(token).unwrap_or_default();
+                out.push('"');
+                match (secret, self.scrub_unless(secret.is_some(), inner, kinds)) {
+                    (Some(name), _) if !inner.is_empty() => {
+                        mark(name, out);
+                        kinds.push(name.to_owned());
+                    }
+                    (_, Some(hidden)) => out.push_str(&hidden),
+                    (_, None) => out.push_str(inner),
+                }
+                out.push('"');
+            }
+            Some(b'{') => {
+                out.push('{');
+                for (i, (name, value)) in members(token).enumerate() {
+                    out.push_str(if i == 0 { "\"" } else { ",\"" });
+                    out.push_str(name);
+                    out.push_str("\":");
+                    self.rewrite(value, secret.or_else(|| self.names.find(name)), out, kinds);
+                }
+                out.push('}');
+            }
+            Some(b'[') => {
+                out.push('[');
+                for (i, value) in elements(token).enumerate() {
+                    if i > 0 {
+                        out.push(',');
+                    }
+                    self.rewrite(value, secret, out, kinds);
+                }
+                out.push(']');
+            }
+            _ => out.push_str(token),
+        }
+    }
+
+    fn scrub_unless(&self, hidden_anyway: bool, s: &str, kinds: &mut Vec<String>) -> Option<String> {
+        if hidden_anyway { None } else { self.scrub(s, kinds) }
+    }
+
+    /// The escaped text with its secrets hidden; `None` if there are none.
+    fn scrub(&self, s: &str, kinds: &mut Vec<String>) -> Option<String> {
+        let before = kinds.len();
+        let mut current = Cow::Borrowed(s);
+        if HIDING.iter().any(|h| s.contains(h)) {
+            let mut plain = String::with_capacity(s.len());
+            escape_into(&unescape(s), &mut plain);
+            current = Cow::Owned(plain);
+        }
+        if let Some(hidden) = self.known(&current, kinds) {
+            current = Cow::Owned(hidden);
+        }
+        for pattern in &self.custom {
+            let plain = unescape(&current);
+            if pattern.is_match(&plain) {
+                let hidden = pattern.replace_all(&plain, regex::NoExpand("[REDACTED:custom]"));
+                let mut escaped = String::with_capacity(hidden.len());
+                escape_into(&hidden, &mut escaped);
+                kinds.push("custom".to_owned());
+                current = Cow::Owned(escaped);
+            }
+        }
+        (kinds.len() > before).then(|| current.into_owned())
+    }
+
+    /// Hides the secrets known by their form.
+    fn known(&self, s: &str, kinds: &mut Vec<String>) -> Option<String> {
+        let mut out = String::new();
+        let (mut done, mut from) = (0, 0);
+        while let Some((at, anchor)) = self.anchors.find(s, from) {
+            from = at.end;
+            let Some((secret, range)) = self.verify(s, at.start, anchor) else {
+                continue;
+            };
+            if range.start < done {
+                continue;
+            }
+            out.push_str(s.get(done..range.start).unwrap_or_default());
+            mark(secret, &mut out);
+            kinds.push(secret.to_owned());
+            done = range.end;
+            from = from.max(done);
+        }
+        if done == 0 {
+            return None;
+        }
+        out.push_str(s.get(done..).unwrap_or_default());
+        Some(out)
+    }
+
+    /// The kind and place of the secret at an anchor, if there is one.
+    fn verify(&self, s: &str, at: usize, anchor: usize) -> Option<(&'static str, Range<usize>)> {
+        let index = *self.owner.get(anchor)?;
+        let secret = SECRETS.get(index)?;
+        let b = s.as_bytes();
+        let before = at.checked_sub(1).and_then(|i| b.get(i)).copied().unwrap_or(b' ');
+        // The letter of an escape such as `\n` is not part of a word.
+        let escape = at.checked_sub(2).and_then(|i| b.get(i)) == Some(&b'\\');
+        if !secret.inside && (before.is_ascii_alphanumeric() || before == b'_') && !escape {
+            return None;
+        }
+        let found = self.patterns.get(index)?.captures(s.get(at..)?)?;
+        let hidden = found.get(1).or_else(|| found.get(0))?;
+        let marked = hidden.as_str().starts_with("[REDACTED:");
+        (!marked && (secret.check)(hidden.as_str())).then(|| (secret.kind, at + hidden.start()..at + hidden.end()))
+    }
+}
+
+fn mark(kind: &str, out: &mut String) {
+    out.push_str("[REDACTED:");
+    escape_into(kind, out);
+    out.push(']');
+}
+
+/// The names of fields whose values are secret.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// As configured, and in lower case without separators.
+    rules: Vec<(String, Vec<u8>)>,
+    /// Bytes that a rule can begin with.
+    first: [bool; 256],
+}
+
+impl Names {
+    fn new(fields: &[String]) -> Names {
+        let joined = |f: &String| f.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase()).collect::<Vec<u8>>();
+        let rules: Vec<(String, Vec<u8>)> = fields.iter().map(|f| (f.clone(), joined(f))).filter(|(_, j)| !j.is_empty()).collect();
+        let mut first = [false; 256];
+        for (_, joined) in &rules {
+            for b in joined.first() {
+                first[usize::from(*b)] = true;
+                first[usize::from(b.to_ascii_uppercase())] = true;
+            }
+        }
+        Names { rules, first }
+    }
+
+    /// The rule that an (escaped) field name matches.
+    #[inline]
+    pub fn find(&self, name: &str) -> Option<&str> {
+        let b = name.as_bytes();
+        if b.contains(&b'\\') {
+            return self.find_plain(unescape(name).as_bytes());
+        }
+        self.find_plain(b)
+    }
+
+    #[inline]
+    fn find_plain(&self, b: &[u8]) -> Option<&str> {
+        for (i, c) in b.iter().enumerate() {
+            if self.first[usize::from(*c)] && border(b, i) {
+                let hit = self.rules.iter().find(|(_, rule)| matches_at(b, i, rule));
+                if let Some((field, _)) = hit {
+                    return Some(field);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Watch for Names {
+    #[inline]
+    fn suspicious(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+}
+
+/// Whether `rule` is spelt by whole words from `at` on.
+fn matches_at(b: &[u8], at: usize, rule: &[u8]) -> bool {
+    let mut i = at;
+    for r in rule {
+        while i > at && b.get(i).is_some_and(|c| !c.is_ascii_alphanumeric()) {
+            i += 1;
+        }
+        if b.get(i).map(u8::to_ascii_lowercase) != Some(*r) {
+            return false;
+        }
+        i += 1;
+    }
+    border(b, i)
+}
+
+/// Whether a word begins or ends between `at - 1` and `at`.
+fn border(b: &[u8], at: usize) -> bool {
+    let (Some(left), Some(right)) = (at.checked_sub(1).and_then(|i| b.get(i)), b.get(at)) else {
+        return true;
+    };
+    let next_lower = b.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+    !left.is_ascii_alphanumeric()
+        || !right.is_ascii_alphanumeric()
+        || left.is_ascii_digit() != right.is_ascii_digit()
+        || (left.is_ascii_lowercase() && right.is_ascii_uppercase())
+        || (left.is_ascii_uppercase() && right.is_ascii_uppercase() && next_lower)
+}
+
+#[cfg(test)]
+#[path = "redact_tests.rs"]
+mod tests;

@@ -1,0 +1,60 @@
+//! The settings of records, prepared once: what to cut, what to hide, which zone nameless times are in, what to keep.
+
+use super::redact::Redactor;
+use super::{Record, level};
+use crate::config::{Keep, NaiveTime, Settings, Ship, Truncate};
+
+/// What `parse` and `encode` go by.
+#[derive(Debug)]
+pub struct Rules {
+    pub(super) naive: NaiveTime,
+    pub(super) truncate: Truncate,
+    pub(super) redactor: Option<Redactor>,
+    /// A line of at most this many bytes holds nothing that `truncate` could cut.
+    pub(super) small: usize,
+    ship: Ship,
+    min_level: i64,
+}
+
+impl Rules {
+    /// # Errors
+    /// A pattern of `redact.patterns` that is no regular expression: names the key and the pattern.
+    pub fn new(settings: &Settings) -> Result<Rules, String> {
+        let redactor = if settings.redact.enabled {
+            Some(Redactor::new(&settings.redact)?)
+        } else {
+            None
+        };
+        let t = settings.truncate.clone();
+        // An array of n elements is at least 2n - 1 bytes long.
+        let small = t.message.min(t.string).min(t.list.saturating_mul(2));
+        Ok(Rules {
+            naive: settings.files.naive_time,
+            small: usize::try_from(small).unwrap_or(usize::MAX),
+            truncate: t,
+            redactor,
+            min_level: level::level(&settings.ship.min_level).1,
+            ship: settings.ship.clone(),
+        })
+    }
+
+    /// Whether a record is worth storing (`[ship]`). A bound `db_store` wins either way; events are always kept.
+    #[must_use]
+    pub fn keeps(&self, rec: &Record<'_>) -> bool {
+        if let Some(wanted) = rec.bound.db_store {
+            return wanted;
+        }
+        if rec.bound.event.is_some() {
+            return true;
+        }
+        let reached = rec.level_no >= self.min_level;
+        match self.ship.keep {
+            Keep::All => reached,
+            Keep::Marked => {
+                let category = rec.bound.log_category.as_ref().map(|c| c.plain());
+                let listed = category.is_some_and(|c| self.ship.categories.iter().any(|k| **k == *c));
+                listed || (reached && rec.level_no >= level::ERROR)
+            }
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! Walks JSON text without building a tree, and says whether it can be copied as it stands.
+//!
+//! What is copied into a document travels in one body with thousands of others, and one faulty token there refuses
+//! them all. So nothing is copied that was not checked to the last byte. A [`Scan`] accepts exactly the JSON that both
+//! stores take: strict grammar, no attribute name twice in one object (ArangoDB refuses it), no lone surrogate, no
+//! integer that is silently rounded, no number beyond a double, at most [`MAX_DEPTH`] levels. It does not say what is
+//! wrong with the rest: `repair` finds that out, on the few lines that need it.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::text::{special, unescape};
+
+/// Deepest nesting that is copied. ArangoDB refuses 200 levels; the document adds some of its own, and a reader of the
+/// stored document deserves a margin.
+pub(super) const MAX_DEPTH: u32 = 100;
+
+/// Watches attribute names while they are scanned, so that a line without a telling name is not searched again.
+pub(super) trait Watch {
+    fn suspicious(&self, name: &str) -> bool;
+}
+
+/// A position in JSON text. A method that returns `None` leaves the position undefined.
+pub(super) struct Scan<'a, 'w> {
+    s: &'a str,
+    at: usize,
+    watch: Option<&'w dyn Watch>,
+    /// A name was seen that the watch finds suspicious.
+    pub suspicious: bool,
+}
+
+impl<'a, 'w> Scan<'a, 'w> {
+    pub fn new(s: &'a str, watch: Option<&'w dyn Watch>) -> Scan<'a, 'w> {
+        Scan {
+            s,
+            at: 0,
+            watch,
+            suspicious: false,
+        }
+    }
+
+    /// The next byte; NUL, which is valid nowhere, at the end.
+    #[inline]
+    pub fn byte(&self) -> u8 {
+        self.s.as_bytes().get(self.at).copied().unwrap_or(0)
+    }
+
+    #[inline]
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    pub fn at_end(&self) -> bool {
+        self.at >= self.s.len()
+    }
+
+    /// Goes past `literal`.
+    #[inline]
+    pub fn literal(&mut self, literal: &str) -> Option<()> {
+        let rest = self.s.as_bytes().get(self.at..)?;
+        if !rest.starts_with(literal.as_bytes()) {
+            return None;
+        }
+        self.at += literal.len();
+        Some(())
+    }
+
+    /// Goes past white space.
+    #[inline]
+    pub fn space(&mut self) {
+        while matches!(self.byte(), b' ' | b'\t' | b'\n' | b'\r') {
+            self.at += 1;
+        }
+    }
+
+    /// The contents of a string, from behind its opening quote to behind its closing one.
+    #[inline]
+    pub fn contents(&mut self) -> Option<&'a str> {
+        self.name().map(|(s, _)| s)
+    }
+
+    /// As [`Scan::contents`], and whether there is an escape in it.
+    #[inline]
+    fn name(&mut self) -> Option<(&'a str, bool)> {
+        let b = self.s.as_bytes();
+        let (start, mut at, mut escaped) = (self.at, self.at, false);
+        loop {
+            at = special(b, at);
+            match b.get(at)? {
+                b'"' => {
+                    self.at = at + 1;
+                    return Some((self.s.get(start..at)?, escaped));
+                }
+                b'\\' => {
+                    at = past_escape(b, at)?;
+                    escaped = true;
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// A number, within what both stores keep.
+    #[inline]
+    pub fn number(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        if self.byte() == b'-' {
+            self.at += 1;
+        }
+        let first = self.byte();
+        let whole = self.digits()?;
+        if first == b'0' && whole > 1 {
+            return None;
+        }
+        let (mut fraction, mut exponent) = (false, false);
+        if self.byte() == b'.' {
+            self.at += 1;
+            self.digits()?;
+            fraction = true;
+        }
+        if matches!(self.byte(), b'e' | b'E') {
+            self.at += 1;
+            if matches!(self.byte(), b'+' | b'-') {
+                self.at += 1;
+            }
+            self.digits()?;
+            exponent = true;
+        }
+        let token = self.s.get(start..self.at)?;
+        let fits = if exponent || whole > 300 {
+            token.parse::<f64>().is_ok_and(f64::is_finite)
+        } else {
+            fraction || whole < 19 || token.parse::<i64>().is_ok() || token.parse::<u64>().is_ok()
+        };
+        // An exponent-free integer beyond 300 digits is finite at times, but never exact.
+        (fits && (fraction || exponent || whole <= 20)).then_some(token)
+    }
+
+    /// Goes past at least one digit; says how many.
+    #[inline]
+    fn digits(&mut self) -> Option<usize> {
+        let start = self.at;
+        while self.byte().is_ascii_digit() {
+            self.at += 1;
+        }
+        (self.at > start).then_some(self.at - start)
+    }
+
+    /// Any value, nested in `depth` others.
+    pub fn value(&mut self, depth: u32) -> Option<&'a str> {
+        let start = self.at;
+        match self.byte() {
+            b'"' => {
+                self.at += 1;
+                self.contents()?;
+            }
+            b'{' => self.object(depth, |_, _| ())?,
+            b'[' => self.array(depth, |_| ())?,
+            b't' => self.literal("true")?,
+            b'f' => self.literal("false")?,
+            b'n' => self.literal("null")?,
+            _ => {
+                self.number()?;
+            }
+        }
+        self.s.get(start..self.at)
+    }
+
+    /// An object; `each` is given the escaped name and the token of every member.
+    pub fn object(&mut self, depth: u32, mut each: impl FnMut(&'a str, &'a str)) -> Option<()> {
+        if self.byte() != b'{' || depth >= MAX_DEPTH {
+            return None;
+        }
+        self.at += 1;
+        self.space();
+        if self.byte() == b'}' {
+            self.at += 1;
+            return Some(());
+        }
+        let mut seen = Seen::default();
+        loop {
+            if self.byte() != b'"' {
+                return None;
+            }
+            self.at += 1;
+            let (name, escaped) = self.name()?;
+            if !seen.add(name, escaped) {
+                return None;
+            }
+            if let Some(watch) = self.watch {
+                self.suspicious |= watch.suspicious(name);
+            }
+            self.space();
+            if self.byte() != b':' {
+                return None;
+            }
+            self.at += 1;
+            self.space();
+            each(name, self.value(depth + 1)?);
+            self.space();
+            let b = self.byte();
+            self.at += 1;
+            match b {
+                b',' => self.space(),
+                b'}' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    /// An array; `each` is given every element.
+    pub fn array(&mut self, depth: u32, mut each: impl FnMut(&'a str)) -> Option<()> {
+        if self.byte() != b'[' || depth >= MAX_DEPTH {
+            return None;
+        }
+        self.at += 1;
+        self.space();
+        if self.byte() == b']' {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            each(self.value(depth + 1)?);
+            self.space();
+            let b = self.byte();
+            self.at += 1;
+            match b {
+                b',' => self.space(),
+                b']' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// The position behind the escape at `at`; `None` for a faulty one, and for half a surrogate pair.
+#[inline]
+fn past_escape(b: &[u8], at: usize) -> Option<usize> {
+    match b.get(at + 1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 2),
+        b'u' => {
+            let (c, len) = super::text::decode(b.get(at..)?);
+            (c.is_some() && len > 1).then_some(at + len)
+        }
+        _ => None,
+    }
+}
+
+/// The names of one object so far. Most objects are small, so names are compared one by one until there are many.
+#[derive(Default)]
+struct Seen<'a> {
+    few: [&'a str; 12],
+    len: usize,
+    many: Option<HashSet<Cow<'a, str>>>,
+}
+
+impl<'a> Seen<'a> {
+    /// Remembers a name; `false` if it was there before.
+    #[inline]
+    fn add(&mut self, name: &'a str, escaped: bool) -> bool {
+        if self.many.is_some() || escaped || self.len == self.few.len() {
+            return self.add_slow(name);
+        }
+        let known = self.few.get(..self.len).unwrap_or_default();
+        if known.contains(&name) {
+            return false;
+        }
+        if let Some(slot) = self.few.get_mut(self.len) {
+            *slot = name;
+        }
+        self.len += 1;
+        true
+    }
+
+    #[cold]
+    fn add_slow(&mut self, name: &'a str) -> bool {
+        let few = self.few.iter().take(self.len);
+        self.many
+            .get_or_insert_with(|| few.map(|s| Cow::Borrowed(*s)).collect())
+            .insert(unescape(name))
+    }
+}
+
+/// All of `s` as one value that can be copied, with the white space around it trimmed.
+pub(super) fn whole(s: &str) -> Option<&str> {
+    let mut scan = Scan::new(s, None);
+    scan.space();
+    let token = scan.value(0)?;
+    scan.space();
+    scan.at_end().then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_both_stores_take_is_accepted_whole() {
+        for ok in [
+            "{}",
+            "[]",
+            " { \"a\" : [ 1 , -2.5e3 , null , true , false , \"x\\n\\u00e9\\ud83d\\ude00\" ] } ",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "0",
+            "-0",
+            "0.1",
+            "1e308",
+            "\"\"",
+            "{\"\":1}",
+            "12345678901234567890123.5",
+        ] {
+            assert!(whole(ok).is_some(), "{ok}");
+            assert!(serde_json::from_str::<serde_json::Value>(ok).is_ok(), "{ok}");
+        }
+    }
+
+    #[test]
+    fn what_a_store_would_refuse_or_change_is_not_accepted() {
+        for bad in [
+            "",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\" 1}",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "-",
+            "1e",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "18446744073709551616",
+            "-9223372036854775809",
+            "1e400",
+            "\"\\ud800\"",
+            "\"\\udc00\"",
+            "\"\\x\"",
+            "\"a\nb\"",
+            "\"a",
+            "{} x",
+            "{\"a\":1,\"a\":2}",
+            "{\"a\":1,\"\\u0061\":2}",
+            "tru",
+            "{'a':1}",
+        ] {
+            assert!(whole(bad).is_none(), "{bad}");
+        }
+        assert!(whole(&"9".repeat(400)).is_none());
+    }
+
+    #[test]
+    fn a_name_that_comes_twice_is_found_among_many() {
+        let many: Vec<String> = (0..50).map(|i| format!("\"k{i}\":{i}")).collect();
+        let fine = format!("{{{}}}", many.join(","));
+        assert!(whole(&fine).is_some());
+        assert!(whole(&fine.replace("\"k49\"", "\"k3\"")).is_none());
+        assert!(whole(&fine.replace("\"k49\"", "\"k20\"")).is_none());
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(whole(&deep(MAX_DEPTH as usize)).is_some());
+        assert!(whole(&deep(MAX_DEPTH as usize + 1)).is_none());
+        assert!(whole(&"[".repeat(1_000_000)).is_none());
+    }
+}

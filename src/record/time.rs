@@ -1,0 +1,404 @@
+//! Instants as log lines write them, to the microsecond.
+//!
+//! Everything is computed from the digits: a double has 53 bits, and microseconds since 1970 leave it no digit to spare.
+//! Digits past the microsecond are dropped, not rounded, so that an instant never moves into the next second.
+
+use chrono::TimeZone;
+
+use super::Micros;
+use crate::config::NaiveTime;
+
+const SECOND: i64 = 1_000_000;
+/// 0000-01-01 and 9999-12-31T23:59:59.999999: what 27 characters can say.
+pub(super) const RANGE: std::ops::RangeInclusive<Micros> = -62_167_219_200_000_000..=253_402_300_799_999_999;
+
+/// A time as it was written: the clock's face, and the zone if it was named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    face: Micros,
+    /// Seconds east of UTC.
+    offset: Option<i64>,
+}
+
+impl Stamp {
+    /// The instant, if the zone was named.
+    pub fn zoned(self) -> Option<Micros> {
+        Some(self.face - self.offset? * SECOND).filter(|t| RANGE.contains(t))
+    }
+
+    pub fn instant(self, naive: NaiveTime) -> Option<Micros> {
+        let offset = match (self.offset, naive) {
+            (Some(offset), _) => offset,
+            (None, NaiveTime::Utc) => 0,
+            (None, NaiveTime::Local) => local_offset(self.face),
+        };
+        Some(self.face - offset * SECOND).filter(|t| RANGE.contains(t))
+    }
+}
+
+/// The offset of the machine's zone at this local time; in a gap or overlap of summer time the one before it.
+fn local_offset(face: Micros) -> i64 {
+    let Some(utc) = chrono::DateTime::from_timestamp_micros(face) else {
+        return 0;
+    };
+    let local = utc.naive_utc();
+    let offset = |t: &chrono::NaiveDateTime| {
+        let found = chrono::Local.offset_from_local_datetime(t);
+        found.earliest().map(|o| i64::from(o.local_minus_utc()))
+    };
+    let before = || offset(&(local - chrono::TimeDelta::hours(3)));
+    offset(&local).or_else(before).unwrap_or(0)
+}
+
+/// Digits read one after the other.
+struct Digits<'a> {
+    b: &'a [u8],
+    at: usize,
+}
+
+impl Digits<'_> {
+    fn peek(&self) -> u8 {
+        self.b.get(self.at).copied().unwrap_or(0)
+    }
+
+    fn take(&mut self, any: &[u8]) -> bool {
+        let there = any.contains(&self.peek());
+        self.at += usize::from(there);
+        there
+    }
+
+    /// Exactly `n` digits.
+    fn number(&mut self, n: usize) -> Option<i64> {
+        let mut value = 0;
+        for d in self.b.get(self.at..self.at + n)? {
+            if !d.is_ascii_digit() {
+                return None;
+            }
+            value = value * 10 + i64::from(d - b'0');
+        }
+        self.at += n;
+        Some(value)
+    }
+
+    /// The digits of a fraction as microseconds.
+    fn micros(&mut self) -> i64 {
+        let (mut value, mut n) = (0, 0);
+        while self.peek().is_ascii_digit() {
+            if n < 6 {
+                value = value * 10 + i64::from(self.peek() - b'0');
+                n += 1;
+            }
+            self.at += 1;
+        }
+        while n < 6 {
+            value *= 10;
+            n += 1;
+        }
+        value
+    }
+}
+
+/// The time that `b` begins with, and its length: ISO 8601 as RFC 3339, Python's `isoformat()` and `str(datetime)` and
+/// the `logging` module (decimal comma) write it. Without a clock time only if nothing follows the date.
+pub(super) fn stamp(b: &[u8]) -> Option<(Stamp, usize)> {
+    let mut d = Digits { b, at: 0 };
+    let year = d.number(4)?;
+    let separator = d.peek();
+    if !d.take(b"-/") {
+        return None;
+    }
+    let month = d.number(2)?;
+    if !d.take(&[separator]) {
+        return None;
+    }
+    let day = d.number(2)?;
+    let days = days(year, month, day)?;
+    if d.at == b.len() {
+        let face = days * 86_400 * SECOND;
+        return Some((Stamp { face, offset: None }, d.at));
+    }
+    if !d.take(b" Tt_") {
+        return None;
+    }
+    let hour = d.number(2)?;
+    if !d.take(b":") {
+        return None;
+    }
+    let minute = d.number(2)?;
+    let (mut second, mut micros) = (0, 0);
+    if d.take(b":") {
+        second = d.number(2)?;
+        let fraction = d.b.get(d.at + 1).is_some_and(u8::is_ascii_digit);
+        if fraction && d.take(b".,") {
+            micros = d.micros();
+        }
+    }
+    // 24:00 ends a day, and a leap second is the first of the next minute.
+    if hour > 24 || minute > 59 || second > 60 {
+        return None;
+    }
+    let face = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    let face = face * SECOND + micros;
+    let offset = zone(&mut d);
+    Some((Stamp { face, offset }, d.at))
+}
+
+/// The zone behind a clock time. What does not look like one is left where it is.
+fn zone(d: &mut Digits<'_>) -> Option<i64> {
+    let start = d.at;
+    if d.peek() == b' ' {
+        d.at += 1;
+    }
+    let rest = d.b.get(d.at..).unwrap_or_default();
+    for name in [&b"UTC"[..], b"GMT", b"Z", b"z"] {
+        let ends = rest.get(name.len()).is_none_or(|b| !b.is_ascii_alphanumeric());
+        if rest.starts_with(name) && ends {
+            d.at += name.len();
+            return Some(0);
+        }
+    }
+    let sign = match d.peek() {
+        b'+' => 1,
+        b'-' => -1,
+        _ => 0,
+    };
+    d.at += 1;
+    let Some(hours) = d.number(2).filter(|h| sign != 0 && *h < 24) else {
+        d.at = start;
+        return None;
+    };
+    let mut seconds = hours * 3600;
+    let colon = d.take(b":");
+    match d.number(2) {
+        Some(minutes) if minutes < 60 => seconds += minutes * 60,
+        None if !colon => return Some(sign * seconds),
+        _ => {
+            d.at = start;
+            return None;
+        }
+    }
+    // Zones of the time before railways have seconds, and Python prints them.
+    if colon && d.peek() == b':' {
+        d.at += 1;
+        seconds += d.number(2).unwrap_or(0);
+    }
+    Some(sign * seconds)
+}
+
+/// Days since 1970-01-01, or `None` for a date that is not in the calendar.
+fn days(y: i64, m: i64, d: i64) -> Option<i64> {
+    let leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+    let last = match m {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !(1..=last).contains(&d) {
+        return None;
+    }
+    let y = y - i64::from(m <= 2);
+    let era = y.div_euclid(400);
+    let yoe = y.rem_euclid(400);
+    let doy = (153 * ((m + 9) % 12) + 2) / 5 + d - 1;
+    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    Some(era * 146_097 + doe - 719_468)
+}
+
+/// A time written as text: ISO 8601, or seconds and the like since 1970 in digits.
+#[must_use]
+pub fn parse_time(text: &str, naive: NaiveTime) -> Option<Micros> {
+    let text = text.trim();
+    match stamp(text.as_bytes()) {
+        Some((stamp, len)) if len == text.len() => stamp.instant(naive),
+        // Nine digits are 1973: a shorter number is hardly a time.
+        _ if text.len() >= 9 => epoch(text),
+        _ => None,
+    }
+}
+
+/// A number of seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude.
+#[must_use]
+pub fn epoch(number: &str) -> Option<Micros> {
+    let (negative, digits) = match number.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, number),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if whole.is_empty() || whole.len() > 20 || !whole.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    if !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return exponent(number);
+    }
+    let n: i128 = whole.parse().ok()?;
+    // How many digits of the fraction still count, and how many of the whole are below the microsecond.
+    let (fine, coarse) = match n {
+        0..100_000_000_000 => (6, 1),
+        100_000_000_000..100_000_000_000_000 => (3, 1),
+        100_000_000_000_000..100_000_000_000_000_000 => (0, 1),
+        _ => (0, 1000),
+    };
+    let mut micros = n;
+    for i in 0..fine {
+        let digit = fraction.as_bytes().get(i).map_or(0, |d| d - b'0');
+        micros = micros * 10 + i128::from(digit);
+    }
+    let micros = i64::try_from(micros / coarse).ok()?;
+    Some(if negative { -micros } else { micros }).filter(|t| RANGE.contains(t))
+}
+
+/// A number written with an exponent is not exact to begin with.
+fn exponent(number: &str) -> Option<Micros> {
+    let n: f64 = number.parse().ok()?;
+    let seconds = match n.abs() {
+        a if a < 1e11 => n,
+        a if a < 1e14 => n / 1e3,
+        a if a < 1e17 => n / 1e6,
+        _ => n / 1e9,
+    };
+    let micros = seconds * 1e6;
+    (micros.abs() < 9e18).then_some(micros as i64).filter(|t| RANGE.contains(t))
+}
+
+/// `str(timedelta)` in microseconds: `0:00:00.009717`, `2 days, 3:04:05`, `-1 day, 23:59:59`.
+pub(super) fn timedelta(repr: &str) -> Option<Micros> {
+    let (days, clock) = match repr.split_once(", ") {
+        None => (0, repr),
+        Some((days, clock)) => (days.split(' ').next()?.parse::<i64>().ok()?, clock),
+    };
+    let (hours, rest) = clock.split_once(':')?;
+    let hours: i64 = Some(hours).filter(|h| h.len() <= 2)?.parse().ok()?;
+    let b = rest.as_bytes();
+    let mut d = Digits { b, at: 0 };
+    let minutes = d.number(2)?;
+    d.take(b":").then_some(())?;
+    let seconds = d.number(2)?;
+    let micros = if d.take(b".") { d.micros() } else { 0 };
+    if d.at != b.len() || !(0..24).contains(&hours) || days.abs() > 4_000_000 {
+        return None;
+    }
+    Some((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * SECOND + micros)
+}
+
+/// A number of seconds as Python prints a double, rounded to the microsecond: `0.009717`, `1e-05`.
+pub(super) fn seconds(number: &str) -> Option<Micros> {
+    let micros = number.parse::<f64>().ok()? * 1e6;
+    (micros.abs() < 9e18).then_some(micros.round() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format_time;
+    use super::*;
+
+    fn utc(text: &str) -> Option<String> {
+        parse_time(text, NaiveTime::Utc).map(format_time)
+    }
+
+    #[test]
+    fn every_common_way_to_write_an_instant_is_understood_exactly() {
+        for (text, expected) in [
+            ("2026-11-21 02:20:24.054432+00:00", "2026-11-21T02:20:24.054432Z"),
+            ("2026-11-21 02:20:24+00:00", "2026-11-21T02:20:24.000000Z"),
+            ("2026-11-21T02:20:24Z", "2026-11-21T02:20:24.000000Z"),
+            ("2026-11-21t02:20:24z", "2026-11-21T02:20:24.000000Z"),
+            ("2026-11-21T02:20:24.1+0530", "2026-11-20T20:50:24.100000Z"),
+            ("2026-11-21T02:20:24.123456789-04:00", "2026-11-21T06:20:24.123456Z"),
+            ("2026-11-21 05:46:00,123", "2026-11-21T05:46:00.123000Z"),
+            ("2026-11-21 05:46", "2026-11-21T05:46:00.000000Z"),
+            ("2026-11-21 05:46:00 UTC", "2026-11-21T05:46:00.000000Z"),
+            ("2026-11-21 05:46:00 +01", "2026-11-21T04:46:00.000000Z"),
+            ("2026/11/21 05:46:00", "2026-11-21T05:46:00.000000Z"),
+            ("2026-11-21", "2026-11-21T00:00:00.000000Z"),
+            ("1883-01-01 00:00:00+05:53:28", "1882-12-31T18:06:32.000000Z"),
+            ("2024-02-29T23:59:60Z", "2024-03-01T00:00:00.000000Z"),
+            ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000Z"),
+            ("1795227624.054432", "2026-11-21T02:20:24.054432Z"),
+            (" 1795227624 ", "2026-11-21T02:20:24.000000Z"),
+        ] {
+            assert_eq!(utc(text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in [
+            "",
+            "yesterday",
+            "2026",
+            "2026-13-01 00:00:00",
+            "2026-02-29",
+            "2026-00-10",
+            "2026-11-21 25:00:00",
+            "2026-11-21 10:61:00",
+            "2026-11-21x",
+            "2026-11-21 10:00:00 plus",
+            "2026-11-21 10:00:00+1:00",
+            "12345",
+            "123456789x",
+            "0000-01-01T00:00:00+01:00",
+        ] {
+            assert_eq!(utc(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn epochs_are_told_apart_by_magnitude_and_exact() {
+        for (number, expected) in [
+            ("1795227624", 1_795_227_624_000_000),
+            ("1795227624.054432", 1_795_227_624_054_432),
+            ("1795227624.0544329999", 1_795_227_624_054_432),
+            ("1795227624054", 1_795_227_624_054_000),
+            ("1795227624054.4", 1_795_227_624_054_400),
+            ("1795227624054432", 1_795_227_624_054_432),
+            ("1795227624054432123", 1_795_227_624_054_432),
+            ("0", 0),
+            ("-1.5", -1_500_000),
+            ("1.795227624e9", 1_795_227_624_000_000),
+        ] {
+            assert_eq!(epoch(number), Some(expected), "{number}");
+        }
+        for number in ["", "x", "1x", "-", "1e30", "999999999999999999999", "1.2.3"] {
+            assert_eq!(epoch(number), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn elapsed_times_are_read_as_python_prints_them() {
+        for (repr, expected) in [
+            ("0:00:00.011557", 11_557),
+            ("0:00:00", 0),
+            ("1 day, 2:03:04.000005", 93_784_000_005),
+            ("-1 day, 23:59:59", -1_000_000),
+            ("12 days, 10:00:00", 1_072_800_000_000),
+        ] {
+            assert_eq!(timedelta(repr), Some(expected), "{repr}");
+        }
+        for repr in ["", "x", "1:2:3", "0:00:00.5x", "many days, 0:00:00"] {
+            assert_eq!(timedelta(repr), None, "{repr}");
+        }
+        assert_eq!(seconds("1e-05"), Some(10));
+        assert_eq!(seconds("0.009717"), Some(9717));
+        assert_eq!(seconds("NaN"), None);
+    }
+
+    #[test]
+    fn a_prefix_is_a_time_and_the_rest_is_left_alone() {
+        let (stamp, len) = stamp(b"2026-11-21 05:46:00,123 INFO x").expect("a time");
+        assert_eq!(len, 23);
+        assert_eq!(stamp.instant(NaiveTime::Utc).map(format_time).as_deref(), Some("2026-11-21T05:46:00.123000Z"));
+        assert_eq!(super::stamp(b"2026-11-21 05:46:00 - hello").map(|s| s.1), Some(19));
+        assert_eq!(super::stamp(b"2026-11-21 05:46:00. Done").map(|s| s.1), Some(19));
+        assert_eq!(super::stamp(b"2026-11-21 hello"), None);
+    }
+
+    #[test]
+    fn a_naive_local_time_is_what_the_machines_zone_says() {
+        let naive = chrono::NaiveDate::from_ymd_opt(2026, 6, 1).and_then(|d| d.and_hms_opt(12, 0, 0)).expect("a time");
+        let expected = chrono::Local.from_local_datetime(&naive).earliest().expect("unique").timestamp_micros();
+        assert_eq!(parse_time("2026-06-01 12:00:00", NaiveTime::Local), Some(expected));
+    }
+}
