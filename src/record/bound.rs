@@ -19,7 +19,10 @@ pub(super) fn event(word: &str) -> Option<Event> {
         ("fix", Event::Fix),
         ("relation", Event::Relation),
     ];
-    WORDS.iter().find(|(w, _)| w.eq_ignore_ascii_case(word)).map(|(_, e)| *e)
+    WORDS
+        .iter()
+        .find(|(w, _)| w.eq_ignore_ascii_case(word))
+        .map(|(_, e)| *e)
 }
 
 impl Event {
@@ -166,7 +169,11 @@ pub(super) fn settle(rec: &mut Record<'_>) {
 /// Adds an extra value under its name, or under the nearest free one: names in one object are unique.
 pub(super) fn add<'a>(rec: &mut Record<'a>, name: &'a str, token: &'a str) {
     let mut free = Cow::Borrowed(name);
-    let taken = |rec: &Record<'a>, n: &str| rec.extra.iter().any(|(x, _)| super::unescape(&x.0) == super::unescape(n));
+    let taken = |rec: &Record<'a>, n: &str| {
+        rec.extra
+            .iter()
+            .any(|(x, _)| super::unescape(&x.0) == super::unescape(n))
+    };
     while taken(rec, &free) {
         free.to_mut().push('_');
     }

@@ -140,7 +140,10 @@ impl Doc<'_> {
         if !rec.extra.is_empty() {
             self.raw("}");
         }
-        let lists = [(",\"tags\":", &rec.bound.tags), (",\"embeddings\":", &rec.bound.embeddings)];
+        let lists = [
+            (",\"tags\":", &rec.bound.tags),
+            (",\"embeddings\":", &rec.bound.embeddings),
+        ];
         for (name, list) in lists {
             if let Some(list) = list {
                 self.raw(name);
@@ -167,7 +170,11 @@ impl Doc<'_> {
         self.text(",\"value\":\"", &e.value);
         self.text(",\"traceback\":\"", &e.traceback);
         for (i, (kind, value)) in e.chain.iter().enumerate() {
-            self.raw(if i == 0 { ",\"chain\":[{\"type\":\"" } else { ",{\"type\":\"" });
+            self.raw(if i == 0 {
+                ",\"chain\":[{\"type\":\""
+            } else {
+                ",{\"type\":\""
+            });
             self.raw(&kind.0);
             self.raw("\",\"value\":\"");
             self.raw(&value.0);
@@ -190,7 +197,10 @@ impl Doc<'_> {
         if marks.repaired {
             self.raw(",\"repaired\":true");
         }
-        let lists = [(",\"truncated\":[", &marks.truncated), (",\"redacted\":[", &marks.redacted)];
+        let lists = [
+            (",\"truncated\":[", &marks.truncated),
+            (",\"redacted\":[", &marks.redacted),
+        ];
         for (name, list) in lists.into_iter().filter(|(_, l)| !l.is_empty()) {
             self.raw(name);
             for (i, item) in list.iter().enumerate() {

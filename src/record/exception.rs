@@ -62,7 +62,9 @@ pub(super) fn in_text<'a>(text: &'a str, message: &str) -> &'a str {
         text.get(at + message.len() + past..)
     };
     let whole = |at: usize| t.get(at..).is_some_and(|r| r.starts_with(message.as_bytes()));
-    let dash = memchr::memmem::find_iter(t, b" - ").map(|at| at + 3).find(|at| whole(*at));
+    let dash = memchr::memmem::find_iter(t, b" - ")
+        .map(|at| at + 3)
+        .find(|at| whole(*at));
     let found = dash.or_else(|| {
         let found = memchr::memmem::find(t, message.as_bytes());
         found.filter(|_| !message.is_empty())
@@ -115,7 +117,9 @@ fn from_words(text: &str) -> Exception<'_> {
     }
     let line = text.get(..first).unwrap_or(text);
     let (kind, value) = traceback::kind_and_value(line);
-    let typed = |k: &str| k.ends_with("Error") || k.ends_with("Exception") || (k.len() < line.len() && k.starts_with(char::is_uppercase));
+    let typed = |k: &str| {
+        k.ends_with("Error") || k.ends_with("Exception") || (k.len() < line.len() && k.starts_with(char::is_uppercase))
+    };
     let several = past < text.len();
     let text_of = |s| Some(Text(Cow::Borrowed(s)));
     let mut e = if !kind.is_empty() && typed(kind) {
@@ -152,7 +156,9 @@ fn from_object(token: &str) -> Option<(Exception<'_>, bool)> {
         return None;
     }
     let e = match trace {
-        Some(Text(Cow::Borrowed(t))) if t.contains(HEADER) => from_traceback(kind, value, Cow::Borrowed(without_line_ends(t))),
+        Some(Text(Cow::Borrowed(t))) if t.contains(HEADER) => {
+            from_traceback(kind, value, Cow::Borrowed(without_line_ends(t)))
+        }
         trace => Exception {
             traceback: trace,
             ..from_parts(kind, value)

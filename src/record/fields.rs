@@ -106,7 +106,10 @@ impl<'a> Members<'a> {
                 }
             }
             _ => {
-                while !matches!(self.byte(), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r')) {
+                while !matches!(
+                    self.byte(),
+                    None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r')
+                ) {
                     self.at += 1;
                 }
             }
@@ -165,7 +168,19 @@ mod tests {
 
     #[test]
     fn anything_else_ends_early() {
-        for doc in [&b""[..], b"[1]", b"{", b"{\"a", b"{\"a\"}", b"{\"a\":", b"{\"a\":{", b"{\"a\":}", b"{\xff}", b"{1:2}", b"null"] {
+        for doc in [
+            &b""[..],
+            b"[1]",
+            b"{",
+            b"{\"a",
+            b"{\"a\"}",
+            b"{\"a\":",
+            b"{\"a\":{",
+            b"{\"a\":}",
+            b"{\xff}",
+            b"{1:2}",
+            b"null",
+        ] {
             assert_eq!(fields(doc).count(), 0, "{doc:?}");
         }
         assert_eq!(elements("[").count(), 0);

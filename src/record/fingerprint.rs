@@ -90,12 +90,16 @@ fn root<'e>(e: &'e Exception<'_>) -> Option<(&'e str, &'e str)> {
 mod tests {
     use super::*;
 
-    const TRACE: &str = "Traceback (most recent call last):\n  File \"/srv/a.py\", line 8, in go\n    x\nKeyError: 'user 7'";
+    const TRACE: &str =
+        "Traceback (most recent call last):\n  File \"/srv/a.py\", line 8, in go\n    x\nKeyError: 'user 7'";
 
     #[test]
     fn variable_parts_lines_and_directories_do_not_count() {
         let one = Fingerprint::of_text(TRACE);
-        let moved = TRACE.replace("/srv/a.py", "/home/x/a.py").replace("line 8", "line 9").replace("user 7", "user 8");
+        let moved = TRACE
+            .replace("/srv/a.py", "/home/x/a.py")
+            .replace("line 8", "line 9")
+            .replace("user 7", "user 8");
         assert!(one.is_some());
         assert_eq!(one, Fingerprint::of_text(&moved));
     }

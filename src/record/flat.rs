@@ -93,7 +93,10 @@ fn alias(name: &str) -> Option<(Field, usize)> {
 
 /// Reads the checked members of a flat object.
 pub(super) fn read<'a>(members: &[(&'a str, &'a str)], naive: NaiveTime, rec: &mut Record<'a>) {
-    let word = members.iter().find(|(n, _)| *n == "event").and_then(|(_, v)| super::text::string(v));
+    let word = members
+        .iter()
+        .find(|(n, _)| *n == "event")
+        .and_then(|(_, v)| super::text::string(v));
     let event = word.and_then(bound::event);
     let fits = |field: Field, name: &str, token: &'a str| {
         // A run's end says with `error` why.
@@ -116,7 +119,11 @@ pub(super) fn read<'a>(members: &[(&'a str, &'a str)], naive: NaiveTime, rec: &m
     for (i, (name, token)) in members.iter().enumerate() {
         let known = alias(name);
         match known {
-            Some((field, _)) if claims.get(field as usize).is_some_and(|c| c.is_some_and(|(_, m)| m == i)) => {
+            Some((field, _))
+                if claims
+                    .get(field as usize)
+                    .is_some_and(|c| c.is_some_and(|(_, m)| m == i)) =>
+            {
                 if field == Field::Exception {
                     thrown(rec, name, token);
                 } else {

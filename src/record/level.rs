@@ -59,7 +59,11 @@ pub fn level(name: &str) -> (Cow<'_, str>, i64) {
         return (Cow::Borrowed(of_number(no)), no);
     }
     let no = upper.strip_prefix("LEVEL ").and_then(|n| n.parse().ok());
-    let name = if upper == name { Cow::Borrowed(name) } else { Cow::Owned(upper) };
+    let name = if upper == name {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(upper)
+    };
     (name, no.unwrap_or(UNKNOWN))
 }
 
@@ -72,7 +76,11 @@ pub(super) fn known(name: &str) -> Option<(&'static str, i64)> {
 /// The name of the highest level of loguru's that `no` reaches.
 #[must_use]
 pub fn of_number(no: i64) -> &'static str {
-    LEVELS.iter().rev().find(|(_, from)| no >= *from).map_or("TRACE", |(name, _)| name)
+    LEVELS
+        .iter()
+        .rev()
+        .find(|(_, from)| no >= *from)
+        .map_or("TRACE", |(name, _)| name)
 }
 
 #[cfg(test)]

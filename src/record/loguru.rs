@@ -93,7 +93,6 @@ fn process<'a>(scan: &mut Scan<'a, '_>, rec: &mut Record<'a>, elapsed: Micros) -
 
 /// `null`, or type and value of an exception. The outer `None` is anything else.
 #[inline]
-#[expect(clippy::type_complexity, reason = "read in one place, just above")]
 fn thrown<'a>(scan: &mut Scan<'a, '_>) -> Option<Option<(&'a str, &'a str)>> {
     if scan.literal("null").is_some() {
         return Some(None);

@@ -76,7 +76,11 @@ impl Record<'_> {
             host: text(self.host),
             start: self.start,
             exception: self.exception.map(|e| Box::new(e.into_owned())),
-            extra: self.extra.into_iter().map(|(n, v)| (n.into_owned(), v.into_owned())).collect(),
+            extra: self
+                .extra
+                .into_iter()
+                .map(|(n, v)| (n.into_owned(), v.into_owned()))
+                .collect(),
             bound: self.bound.into_owned(),
             fingerprint: self.fingerprint,
             marks: self.marks,

@@ -112,7 +112,7 @@ fn object<'a>(s: &'a str, watch: Option<&dyn Watch>, rules: &Rules, rec: &mut Re
     let mut scan = Scan::new(s, watch);
     let mut members = Vec::with_capacity(16);
     scan.space();
-    scan.object(0, |name, token| members.push((name, token)))?;
+    scan.object(1, |name, token| members.push((name, token)))?;
     scan.space();
     if !scan.at_end() {
         return None;
@@ -134,7 +134,11 @@ fn follow<'a>(rec: &mut Record<'a>, rest: &'a [u8], bare: bool, rules: &Rules) -
         Cow::Owned(t) => Cow::Owned(escape(&t).into_owned()),
     };
     if bare {
-        let header = if rec.message.0.is_empty() { HEADER } else { &*rec.message.0 };
+        let header = if rec.message.0.is_empty() {
+            HEADER
+        } else {
+            &*rec.message.0
+        };
         let whole = Cow::Owned(format!("{header}\\n{text}"));
         if let Some(e) = exception::follow(None, whole) {
             plain::raise(rec, *e);
@@ -147,4 +151,4 @@ fn follow<'a>(rec: &mut Record<'a>, rest: &'a [u8], bare: bool, rules: &Rules) -
 
 #[cfg(test)]
 #[path = "parse_tests.rs"]
-mod tests;
+pub(super) mod tests;

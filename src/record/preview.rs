@@ -28,10 +28,20 @@ pub fn preview_to(value: &Value, string: usize, list: usize) -> Value {
             None => "[<0 elements>]".to_owned(),
         }),
         Value::Array(a) => {
-            let short = |v: &Value| if v.is_object() { preview_to(v, string, list) } else { v.clone() };
+            let short = |v: &Value| {
+                if v.is_object() {
+                    preview_to(v, string, list)
+                } else {
+                    v.clone()
+                }
+            };
             Value::Array(a.iter().map(short).collect())
         }
-        Value::Object(o) => Value::Object(o.iter().map(|(k, v)| (k.clone(), preview_to(v, string, list))).collect()),
+        Value::Object(o) => Value::Object(
+            o.iter()
+                .map(|(k, v)| (k.clone(), preview_to(v, string, list)))
+                .collect(),
+        ),
         other => other.clone(),
     }
 }
@@ -59,7 +69,10 @@ fn image_header(text: &str) -> usize {
     let Some(rest) = text.strip_prefix("data:image/") else {
         return 0;
     };
-    let kind = rest.bytes().take_while(|b| b.is_ascii_alphabetic() || matches!(b, b'+' | b'.' | b'-')).count();
+    let kind = rest
+        .bytes()
+        .take_while(|b| b.is_ascii_alphabetic() || matches!(b, b'+' | b'.' | b'-'))
+        .count();
     match rest.get(kind..) {
         Some(r) if kind > 0 && r.starts_with(";base64,") => text.len() - r.len() + ";base64,".len(),
         _ => 0,
@@ -85,7 +98,10 @@ fn python_type(value: &Value) -> &'static str {
 /// Names the type, and the index, of what is no list or no object.
 pub fn preview_results(results: &Value) -> Result<Value, String> {
     let Value::Array(items) = results else {
-        return Err(format!("Expected input to be a List[Dict[str, Any]], but got {}.", python_type(results)));
+        return Err(format!(
+            "Expected input to be a List[Dict[str, Any]], but got {}.",
+            python_type(results)
+        ));
     };
     for (i, item) in items.iter().enumerate() {
         if !item.is_object() {
@@ -144,7 +160,10 @@ mod tests {
             (json!([]), "list"),
             (json!(null), "NoneType"),
         ] {
-            assert_eq!(preview(&json!(vec![element; 12])), json!(format!("[<12 {name} elements>]")));
+            assert_eq!(
+                preview(&json!(vec![element; 12])),
+                json!(format!("[<12 {name} elements>]"))
+            );
         }
         assert_eq!(preview(&json!(vec![1; 10])), json!(vec![1; 10]));
     }

@@ -32,7 +32,10 @@ pub(super) struct Redactor {
 
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redactor").field("custom", &self.custom).field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("Redactor")
+            .field("custom", &self.custom)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,7 +48,12 @@ enum Anchors {
 impl Anchors {
     fn new() -> Result<Anchors, String> {
         let all = || SECRETS.iter().flat_map(|s| s.anchors).chain(HIDING).copied();
-        let packed = packed::Config::new().match_kind(packed::MatchKind::LeftmostLongest).builder().extend(all()).build();
+        let packed = packed::Config::new()
+            .match_kind(packed::MatchKind::LeftmostLongest)
+            .heuristic_pattern_limits(false)
+            .builder()
+            .extend(all())
+            .build();
         match packed {
             Some(searcher) => Ok(Anchors::Packed(searcher)),
             None => AhoCorasick::builder()
@@ -72,11 +80,16 @@ impl Anchors {
 
 impl Redactor {
     pub fn new(settings: &Redact) -> Result<Redactor, String> {
-        let custom = |p: &String| Regex::new(p).map_err(|e| format!("redact.patterns: {p:?} is no regular expression: {e}"));
+        let custom =
+            |p: &String| Regex::new(p).map_err(|e| format!("redact.patterns: {p:?} is no regular expression: {e}"));
         let known = |p: &str| Regex::new(p).map_err(|e| e.to_string());
         Ok(Redactor {
             anchors: Anchors::new()?,
-            owner: SECRETS.iter().enumerate().flat_map(|(i, s)| s.anchors.iter().map(move |_| i)).collect(),
+            owner: SECRETS
+                .iter()
+                .enumerate()
+                .flat_map(|(i, s)| s.anchors.iter().map(move |_| i))
+                .collect(),
             patterns: SECRETS.iter().map(|s| known(s.pattern)).collect::<Result<_, _>>()?,
             custom: settings.patterns.iter().map(custom).collect::<Result<_, _>>()?,
             names: Names::new(&settings.fields),
@@ -105,10 +118,16 @@ impl Redactor {
             self.token(value, secret, &mut kinds);
         }
         let bound = &mut rec.bound;
-        for t in [&mut bound.error, &mut bound.fixes, &mut bound.rationale].into_iter().flatten() {
+        for t in [&mut bound.error, &mut bound.fixes, &mut bound.rationale]
+            .into_iter()
+            .flatten()
+        {
             self.text(t, &mut kinds);
         }
-        for t in [&mut bound.tags, &mut bound.metadata, &mut bound.context].into_iter().flatten() {
+        for t in [&mut bound.tags, &mut bound.metadata, &mut bound.context]
+            .into_iter()
+            .flatten()
+        {
             self.token(t, None, &mut kinds);
         }
         for kind in kinds {
@@ -262,11 +281,20 @@ pub(super) struct Names {
 
 impl Names {
     fn new(fields: &[String]) -> Names {
-        let joined = |f: &String| f.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase()).collect::<Vec<u8>>();
-        let rules: Vec<(String, Vec<u8>)> = fields.iter().map(|f| (f.clone(), joined(f))).filter(|(_, j)| !j.is_empty()).collect();
+        let joined = |f: &String| {
+            f.bytes()
+                .filter(u8::is_ascii_alphanumeric)
+                .map(|b| b.to_ascii_lowercase())
+                .collect::<Vec<u8>>()
+        };
+        let rules: Vec<(String, Vec<u8>)> = fields
+            .iter()
+            .map(|f| (f.clone(), joined(f)))
+            .filter(|(_, j)| !j.is_empty())
+            .collect();
         let mut first = [false; 256];
         for (_, joined) in &rules {
-            for b in joined.first() {
+            if let Some(b) = joined.first() {
                 first[usize::from(*b)] = true;
                 first[usize::from(b.to_ascii_uppercase())] = true;
             }

@@ -19,7 +19,8 @@ pub(super) fn repair(s: &str) -> Option<String> {
         out: String::with_capacity(s.len() + 64),
     };
     r.space();
-    r.value(0)?;
+    // The document is one level deeper than a flat line.
+    r.value(1)?;
     r.space();
     (r.at == s.len()).then_some(r.out)
 }
@@ -277,7 +278,10 @@ mod tests {
 
     #[test]
     fn half_surrogate_pairs_are_replaced_and_whole_ones_stay() {
-        becomes(r#"["\ud800", "\ud83d\ude00", "a\udc00b"]"#, "[\"\u{FFFD}\",\"\\ud83d\\ude00\",\"a\u{FFFD}b\"]");
+        becomes(
+            r#"["\ud800", "\ud83d\ude00", "a\udc00b"]"#,
+            "[\"\u{FFFD}\",\"\\ud83d\\ude00\",\"a\u{FFFD}b\"]",
+        );
     }
 
     #[test]
@@ -301,16 +305,30 @@ mod tests {
         let got = repair(&deep).expect("repairable");
         assert!(whole(&got).is_some());
         let mut value: serde_json::Value = serde_json::from_str(&got).expect("JSON");
-        for _ in 0..MAX_DEPTH {
+        for _ in 1..MAX_DEPTH {
             value = value[0].take();
         }
         let inner = value.as_str().expect("a string");
-        assert_eq!(inner, format!("{}\"]\\\"\"{}", "[".repeat(100), "]".repeat(100)));
+        assert_eq!(inner, format!("{}\"]\\\"\"{}", "[".repeat(101), "]".repeat(101)));
     }
 
     #[test]
     fn what_is_no_json_is_refused() {
-        for bad in ["", "plain", "{", "{\"a\":", "{\"a\":1", "[1", "\"x", "{\"a\":1} x", "nope", "{'a':1}", "[1,]", "-", "\"\\"] {
+        for bad in [
+            "",
+            "plain",
+            "{",
+            "{\"a\":",
+            "{\"a\":1",
+            "[1",
+            "\"x",
+            "{\"a\":1} x",
+            "nope",
+            "{'a':1}",
+            "[1,]",
+            "-",
+            "\"\\",
+        ] {
             assert_eq!(repair(bad), None, "{bad}");
         }
         assert_eq!(repair(&"[".repeat(1_000_000)), None);

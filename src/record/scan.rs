@@ -281,6 +281,7 @@ impl<'a> Seen<'a> {
     }
 }
 
+#[cfg(test)]
 /// All of `s` as one value that can be copied, with the white space around it trimmed.
 pub(super) fn whole(s: &str) -> Option<&str> {
     let mut scan = Scan::new(s, None);

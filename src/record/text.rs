@@ -154,6 +154,24 @@ fn hex4(b: &[u8], at: usize) -> Option<u32> {
     Some(n)
 }
 
+/// The last border between characters at or before `at`.
+pub(super) fn floor(s: &str, at: usize) -> usize {
+    let mut at = at.min(s.len());
+    while !s.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// The first border between characters at or after `at`.
+pub(super) fn ceil(s: &str, at: usize) -> usize {
+    let mut at = at.min(s.len());
+    while !s.is_char_boundary(at) {
+        at += 1;
+    }
+    at
+}
+
 /// The position, at or after `at`, of the first byte that ends or interrupts the contents of a JSON string: a quote, a
 /// backslash or a control character. The length of `b` where there is none.
 ///
@@ -222,10 +240,19 @@ mod tests {
 
     #[test]
     fn escape_and_unescape_are_inverse() {
-        for plain in ["", "plain", "a\"b\\c\n\r\t\u{0}\u{1f}\u{7f} é 失败 😀", "\\u0041", "C:\\new"] {
+        for plain in [
+            "",
+            "plain",
+            "a\"b\\c\n\r\t\u{0}\u{1f}\u{7f} é 失败 😀",
+            "\\u0041",
+            "C:\\new",
+        ] {
             let escaped = escape(plain);
             assert_eq!(unescape(&escaped), plain);
-            assert_eq!(serde_json::from_str::<String>(&format!("\"{escaped}\"")).unwrap(), plain);
+            assert_eq!(
+                serde_json::from_str::<String>(&format!("\"{escaped}\"")).unwrap(),
+                plain
+            );
         }
     }
 

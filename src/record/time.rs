@@ -259,7 +259,9 @@ fn exponent(number: &str) -> Option<Micros> {
         _ => n / 1e9,
     };
     let micros = seconds * 1e6;
-    (micros.abs() < 9e18).then_some(micros as i64).filter(|t| RANGE.contains(t))
+    (micros.abs() < 9e18)
+        .then_some(micros as i64)
+        .filter(|t| RANGE.contains(t))
 }
 
 /// `str(timedelta)` in microseconds: `0:00:00.009717`, `2 days, 3:04:05`, `-1 day, 23:59:59`.
@@ -389,7 +391,10 @@ mod tests {
     fn a_prefix_is_a_time_and_the_rest_is_left_alone() {
         let (stamp, len) = stamp(b"2026-11-21 05:46:00,123 INFO x").expect("a time");
         assert_eq!(len, 23);
-        assert_eq!(stamp.instant(NaiveTime::Utc).map(format_time).as_deref(), Some("2026-11-21T05:46:00.123000Z"));
+        assert_eq!(
+            stamp.instant(NaiveTime::Utc).map(format_time).as_deref(),
+            Some("2026-11-21T05:46:00.123000Z")
+        );
         assert_eq!(super::stamp(b"2026-11-21 05:46:00 - hello").map(|s| s.1), Some(19));
         assert_eq!(super::stamp(b"2026-11-21 05:46:00. Done").map(|s| s.1), Some(19));
         assert_eq!(super::stamp(b"2026-11-21 hello"), None);
@@ -397,8 +402,14 @@ mod tests {
 
     #[test]
     fn a_naive_local_time_is_what_the_machines_zone_says() {
-        let naive = chrono::NaiveDate::from_ymd_opt(2026, 6, 1).and_then(|d| d.and_hms_opt(12, 0, 0)).expect("a time");
-        let expected = chrono::Local.from_local_datetime(&naive).earliest().expect("unique").timestamp_micros();
+        let naive = chrono::NaiveDate::from_ymd_opt(2026, 6, 1)
+            .and_then(|d| d.and_hms_opt(12, 0, 0))
+            .expect("a time");
+        let expected = chrono::Local
+            .from_local_datetime(&naive)
+            .earliest()
+            .expect("unique")
+            .timestamp_micros();
         assert_eq!(parse_time("2026-06-01 12:00:00", NaiveTime::Local), Some(expected));
     }
 }

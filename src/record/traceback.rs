@@ -97,7 +97,9 @@ pub(super) fn read(text: &str) -> Traceback<'_> {
         let bare = without_margin(line);
         let start = start + (line.len() - bare.len());
         let bare = bare.strip_suffix("\\r").unwrap_or(bare);
-        if bare.ends_with(HEADER) && (bare.len() == HEADER.len() || bare.ends_with("Exception Group Traceback (most recent call last):")) {
+        if bare.ends_with(HEADER)
+            && (bare.len() == HEADER.len() || bare.ends_with("Exception Group Traceback (most recent call last):"))
+        {
             // Without a sentence between, the block before only quotes this one (multiprocessing does so).
             block = Block::default();
         } else if bare == CAUSED || bare == DURING {
@@ -173,7 +175,15 @@ fn frame(line: &str) -> Option<(&str, &str)> {
 
 /// Code that is neither Python's own nor installed.
 fn is_own(path: &str) -> bool {
-    let installed = ["site-packages", "dist-packages", "lib/python3", "lib64/python3", "<frozen ", "Python3", "\\\\Lib\\\\"];
+    let installed = [
+        "site-packages",
+        "dist-packages",
+        "lib/python3",
+        "lib64/python3",
+        "<frozen ",
+        "Python3",
+        "\\\\Lib\\\\",
+    ];
     !installed.iter().any(|p| path.contains(p))
 }
 

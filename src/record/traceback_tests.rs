@@ -85,7 +85,10 @@ fn of_an_exception_group_the_group_counts() {
 fn a_quoted_remote_traceback_is_the_root_cause() {
     says(
         "multiprocessing.pool.RemoteTraceback: \n\"\"\"\nTraceback (most recent call last):\n  File \"w.py\", line 2, in work\n    1/0\nZeroDivisionError: division by zero\n\"\"\"\n\nThe above exception was the direct cause of the following exception:\n\nTraceback (most recent call last):\n  File \"m.py\", line 9, in <module>\n    pool.map(f)\nZeroDivisionError: division by zero",
-        &[("ZeroDivisionError", "division by zero"), ("ZeroDivisionError", "division by zero")],
+        &[
+            ("ZeroDivisionError", "division by zero"),
+            ("ZeroDivisionError", "division by zero"),
+        ],
         Some(("w.py", "work")),
     );
 }
@@ -102,7 +105,10 @@ fn a_syntax_error_has_a_frame_without_function() {
 #[test]
 fn backslashes_before_an_n_are_no_line_ends() {
     let text = "X: C:\\\\new\\\\name\\nsecond";
-    assert_eq!(Lines::new(text).map(|(_, l)| l).collect::<Vec<_>>(), ["X: C:\\\\new\\\\name", "second"]);
+    assert_eq!(
+        Lines::new(text).map(|(_, l)| l).collect::<Vec<_>>(),
+        ["X: C:\\\\new\\\\name", "second"]
+    );
     assert_eq!(Lines::new("a\\n").map(|(_, l)| l).collect::<Vec<_>>(), ["a", ""]);
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::fields::{elements, members};
 use super::rules::Rules;
-use super::text::{decode, escape_into, string, unescape};
+use super::text::{ceil, decode, escape_into, floor, string, unescape};
 use super::{Record, Text, Token};
 
 /// More paths than this are not listed one by one.
@@ -72,7 +72,7 @@ pub(super) fn apply(rec: &mut Record<'_>, rules: &Rules) {
         }
     });
     if rec.level.len() > string {
-        let end = rec.level.floor_char_boundary(string);
+        let end = floor(&rec.level, string);
         rec.level.to_mut().truncate(end);
         cut.note("level");
     }
@@ -227,7 +227,7 @@ pub(super) fn cut_at(text: &str, max: usize) -> Option<usize> {
     loop {
         let run = memchr::memchr(b'\\', b.get(at..)?).unwrap_or(b.len() - at);
         if plain + run > max {
-            return Some(text.floor_char_boundary(at + max - plain));
+            return Some(floor(text, at + max - plain));
         }
         (at, plain) = (at + run, plain + run);
         if at >= b.len() {
@@ -247,8 +247,8 @@ pub(super) fn without_middle(text: &str, max: usize) -> Option<String> {
     cut_at(text, max)?;
     let plain = unescape(text);
     let half = max / 2;
-    let head = plain.floor_char_boundary(half);
-    let tail = plain.ceil_char_boundary(plain.len().saturating_sub(max - half));
+    let head = floor(&plain, half);
+    let tail = ceil(&plain, plain.len().saturating_sub(max - half));
     let mut out = String::with_capacity(max + max / 8);
     escape_into(plain.get(..head).unwrap_or_default(), &mut out);
     out.push_str("\\n…\\n");
