@@ -150,5 +150,5 @@ fn follow<'a>(rec: &mut Record<'a>, rest: &'a [u8], bare: bool, rules: &Rules) -
 }
 
 #[cfg(test)]
-#[path = "parse_tests.rs"]
+#[path = "tests/parse.rs"]
 pub(super) mod tests;

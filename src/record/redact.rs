@@ -362,5 +362,5 @@ fn border(b: &[u8], at: usize) -> bool {
 }
 
 #[cfg(test)]
-#[path = "redact_tests.rs"]
+#[path = "tests/redact.rs"]
 mod tests;

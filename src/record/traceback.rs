@@ -201,5 +201,5 @@ pub(super) fn kind_and_value(line: &str) -> (&str, &str) {
 }
 
 #[cfg(test)]
-#[path = "traceback_tests.rs"]
+#[path = "tests/traceback.rs"]
 mod tests;

@@ -257,5 +257,5 @@ pub(super) fn without_middle(text: &str, max: usize) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "truncate_tests.rs"]
+#[path = "tests/truncate.rs"]
 mod tests;
