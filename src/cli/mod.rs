@@ -3,6 +3,7 @@
 //! [`args`] is what the user typed, [`exit`] the table of exit codes. Standard output is data only; notes, errors and
 //! logs go to standard error.
 
+mod answer;
 pub mod args;
 mod check;
 mod dead_letter;

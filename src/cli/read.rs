@@ -1,10 +1,18 @@
 //! The verbs that ask the store, and those that add to what it knows.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
-use super::Context;
+use super::answer::Screen;
 use super::exit::{Exit, Failure};
-use crate::query::args;
+use super::{Context, show};
+use crate::query::answer::Answer;
+use crate::query::record::Recorder;
+use crate::query::render::{Paint, Row};
+use crate::query::{self, AskError, Asking, Clock, args, errors, events, history::HistoryRow, learnings, stats};
+use crate::store::{Batch, Report, Sink, Store, WriteError};
 
 /// A verb's arguments, and how its answer is shown.
 #[derive(Args, Clone, Debug)]
@@ -126,6 +134,216 @@ Examples:
 ///
 /// # Errors
 /// Faulty arguments, and a store that is unreachable or refuses.
-pub(super) fn run(verb: &ReadVerb, _context: &Context) -> Result<Exit, Failure> {
-    Err(Failure::usage(format!("{verb:?} is not built yet")))
+pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
+    let store = crate::store::open_reader(&context.settings).map_err(AskError::from)?;
+    let ask = |show: &args::Show| Asking {
+        store: &*store,
+        clock: Clock::system(show.utc),
+    };
+    match verb {
+        ReadVerb::Search(v) if v.args.follow => follow(&ask(&v.show), v),
+        ReadVerb::Search(v) => list(&v.show, &query::search(&ask(&v.show), &v.args)?),
+        ReadVerb::Get(v) => get(&ask(&v.show), v),
+        ReadVerb::Errors(v) => match query::errors(&ask(&v.show), &v.args)? {
+            errors::Found::Groups(answer) => list(&v.show, &answer),
+            errors::Found::Single(answer) => list(&v.show, &answer),
+        },
+        ReadVerb::Patterns(v) => list(&v.show, &query::patterns(&ask(&v.show), &v.args)?),
+        ReadVerb::Stats(v) => match query::stats(&ask(&v.show), &v.args)? {
+            stats::Found::Groups(answer) => list(&v.show, &answer),
+            stats::Found::Overview(overview) => {
+                let screen = screen(&v.show);
+                screen.object(&overview)?;
+                screen.hints(&[screen.window(&overview.window)]);
+                screen.hints(&overview.hints);
+                Ok(Exit::found(overview.events > 0))
+            }
+        },
+        ReadVerb::Runs(v) => list(&v.show, &query::runs(&ask(&v.show), &v.args)?),
+        ReadVerb::Summary(v) => summary(&ask(&v.show), v, context),
+        ReadVerb::Similar(v) => list(&v.show, &query::similar(&ask(&v.show), &v.args)?),
+        ReadVerb::History(v) => past(&v.show, &query::history(&ask(&v.show), &v.args)?),
+        ReadVerb::Response(v) => response(&ask(&v.show), v),
+        ReadVerb::Learnings(v) => match query::learnings(&ask(&v.show), &v.args)? {
+            learnings::Found::Each(answer) => list(&v.show, &answer),
+            learnings::Found::Recurring(answer) => list(&v.show, &answer),
+        },
+        ReadVerb::Graph(v) => graph(&ask(&v.show), v, context),
+        ReadVerb::Query(v) => raw(&ask(&v.show), v),
+        ReadVerb::Learn(v) => screen(&v.show).object(&query::learn(&ask(&v.show), &v.args, &recorder(context))?),
+        ReadVerb::Fix(v) => screen(&v.show).object(&query::fix(&ask(&v.show), &v.args, &recorder(context))?),
+        ReadVerb::Prune(v) => prune(&ask(&v.show), v),
+        ReadVerb::Mcp(_) => Err(Failure::usage("mcp is not built yet")),
+    }
+}
+
+fn screen(show: &args::Show) -> Screen<'_> {
+    Screen {
+        show,
+        clock: Clock::system(show.utc),
+    }
+}
+
+fn list<T: Row>(show: &args::Show, answer: &Answer<T>) -> Result<Exit, Failure> {
+    screen(show).list(answer)
+}
+
+fn get(ask: &Asking<'_>, v: &Shown<args::Get>) -> Result<Exit, Failure> {
+    let whole = query::get(ask, &v.args)?;
+    let screen = screen(&v.show);
+    if v.show.output != args::Output::Jsonl {
+        return screen.object(&whole);
+    }
+    let before = whole.before.into_iter().flatten();
+    let after = whole.after.into_iter().flatten();
+    let events = before.chain(std::iter::once(whole.event)).chain(after);
+    let hits: Vec<events::Hit> = events.map(|event| events::Hit { event, score: None }).collect();
+    screen.stream(&hits)?;
+    Ok(Exit::Done)
+}
+
+/// How often the store is asked for what is new.
+const FOLLOW: Duration = Duration::from_millis(250);
+
+/// Shows the newest matching events, oldest first, and then each that is stored, until a signal ends the program.
+fn follow(ask: &Asking<'_>, v: &Shown<args::Search>) -> Result<Exit, Failure> {
+    let screen = screen(&v.show);
+    let mut follow = events::follow_start(ask, &v.args)?;
+    let mut newest = v.args.clone();
+    newest.sort = Some(args::Sort::Time);
+    newest.which.reverse = false;
+    let mut shown = query::search(ask, &newest)?.items;
+    shown.reverse();
+    screen.stream(&shown)?;
+    // What was stored between the two questions is in both answers.
+    let mut known: HashSet<String> = shown.into_iter().map(|hit| hit.event.key).collect();
+    loop {
+        let mut news = follow.next(ask)?;
+        news.retain(|hit| !known.contains(&hit.event.key));
+        if !news.is_empty() {
+            screen.stream(&news)?;
+            known.clear();
+        }
+        std::thread::sleep(FOLLOW);
+    }
+}
+
+/// A history's totals stand above its rows.
+fn past(show: &args::Show, answer: &Answer<HistoryRow>) -> Result<Exit, Failure> {
+    let exit = list(show, answer)?;
+    if show.output == args::Output::Text
+        && let Some((_, totals)) = answer.extra.iter().find(|(name, _)| *name == "totals")
+    {
+        let number = |name: &str| totals.get(name).and_then(serde_json::Value::as_f64);
+        let rate = number("success_rate").map_or("-".to_owned(), |r| format!("{:.0}%", r * 100.0));
+        let line = format!(
+            "{} runs, {rate} succeeded, {} errors",
+            number("runs").unwrap_or(0.0),
+            number("errors").unwrap_or(0.0)
+        );
+        screen(show).hints(&[line]);
+    }
+    Ok(exit)
+}
+
+/// One response is the script's own data and shown as such; several come with their times.
+fn response(ask: &Asking<'_>, v: &Shown<args::Response>) -> Result<Exit, Failure> {
+    let answer = query::response(ask, &v.args)?;
+    let one = v.args.which.limit.is_none() && v.show.output != args::Output::Text;
+    match answer.items.first() {
+        Some(newest) if one => {
+            serde_json::to_writer(std::io::stdout().lock(), &newest.response).map_err(std::io::Error::from)?;
+            println!();
+            Ok(Exit::Done)
+        }
+        _ => list(&v.show, &answer),
+    }
+}
+
+fn summary(ask: &Asking<'_>, v: &Shown<args::Summary>, context: &Context) -> Result<Exit, Failure> {
+    let summary = query::summary(ask, &v.args)?;
+    if v.args.memory {
+        write(context, summary.memory(ask.clock.now))?;
+    }
+    screen(&v.show).object(&summary)
+}
+
+fn graph(ask: &Asking<'_>, v: &Shown<args::Graph>, context: &Context) -> Result<Exit, Failure> {
+    let graph = query::graph(ask, &v.args)?;
+    let screen = screen(&v.show);
+    if v.args.save {
+        let batch = graph.batch(ask.clock.now);
+        let edges = batch.relations.len();
+        write(context, batch)?;
+        screen.hints(&[format!("{edges} edges are stored")]);
+    }
+    match (v.args.format, v.show.output) {
+        (Some(format), _) => {
+            let mut paint = Paint::new(show::color(v.show.no_color), ask.clock);
+            let text = graph.draw(format, &mut paint);
+            std::io::Write::write_all(&mut std::io::stdout().lock(), text.as_bytes())?;
+            Ok(Exit::Done)
+        }
+        (None, _) => screen.object(&graph),
+    }
+}
+
+/// Rows as JSON lines are written as they come; other forms need them all.
+fn raw(ask: &Asking<'_>, v: &Shown<args::Query>) -> Result<Exit, Failure> {
+    if v.show.output != args::Output::Jsonl {
+        return list(&v.show, &query::query(ask, &v.args)?);
+    }
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut left = v.args.which.limit.unwrap_or(usize::MAX);
+    let mut any = false;
+    let mut written = Ok(());
+    query::raw::rows(ask, &v.args, &mut |row| {
+        any = true;
+        left = left.saturating_sub(1);
+        written = super::answer::json(&mut out, &row);
+        written.is_ok() && left > 0
+    })?;
+    written?;
+    std::io::Write::flush(&mut out)?;
+    Ok(Exit::found(any))
+}
+
+fn prune(ask: &Asking<'_>, v: &Shown<args::Prune>) -> Result<Exit, Failure> {
+    let bar = indicatif::ProgressBar::new_spinner();
+    if v.show.quiet {
+        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+    let outcome = query::prune(ask, &v.args, &mut |done| {
+        bar.set_position(done.events);
+        bar.set_message(format!(
+            "{} events deleted, {:.0}/s",
+            show::count(done.events),
+            bar.per_sec()
+        ));
+        bar.tick();
+    });
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    screen(&v.show).object(&outcome)?;
+    Ok(Exit::found(outcome.any()))
+}
+
+/// Where `learn` and `fix` put their records.
+fn recorder(context: &Context) -> Recorder<'_> {
+    Recorder {
+        socket: context.settings.socket.path.clone(),
+        write: Box::new(move |batch| write(context, batch)),
+    }
+}
+
+/// Writes to the store itself, without the agent.
+fn write(context: &Context, batch: Batch) -> Result<Report, WriteError> {
+    let store = Store::open_writer(&context.settings)?;
+    super::block_on(async {
+        let batch = std::sync::Arc::new(batch);
+        let report = store.write(&batch).await?;
+        store.durable_barrier().await?;
+        Ok(report)
+    })
+    .map_err(|f| WriteError::Away(f.message))?
 }

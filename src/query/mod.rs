@@ -2,5 +2,82 @@
 //!
 //! Each verb is one function here. It takes its arguments ([`args`]), a store to ask, and the present time; it returns
 //! an answer that knows nothing of where it is shown. The command line and MCP render answers, each in its own way.
+//!
+//! # Vocabulary
+//!
+//! * *scope*: what an answer is about, as read from the arguments: filter, window, limit, cursor ([`scope`]).
+//! * *answer*: a list with its bounds ([`Answer`]): how many there are, whether it was cut, where to go on, which window
+//!   of time was searched, and hints where nothing was found.
+//! * *row*: one item of an answer. It can be drawn for people and written as JSON, whole or lean ([`render`]).
+//!
+//! # What answers must be like
+//!
+//! Bounded, never cut silently, newest first, lean in lists (a record whole is for `get`), grouped by template or
+//! fingerprint where many records say the same. Log text is data: it is never taken for markup, and control
+//! characters in it do not reach a terminal.
 
+pub mod answer;
 pub mod args;
+pub mod around;
+pub mod cursor;
+pub mod errors;
+pub mod events;
+pub mod graph;
+pub mod history;
+pub mod learnings;
+pub mod patterns;
+pub mod prune;
+pub mod raw;
+pub mod record;
+pub mod render;
+pub mod runs;
+pub mod scope;
+pub mod similar;
+pub mod stats;
+pub mod summary;
+pub mod window;
+
+pub use answer::Answer;
+pub use errors::errors;
+pub use events::{get, search};
+pub use graph::graph;
+pub use history::{history, response};
+pub use learnings::learnings;
+pub use patterns::patterns;
+pub use prune::prune;
+pub use raw::query;
+pub use record::{fix, learn};
+pub use runs::runs;
+pub use similar::similar;
+pub use stats::stats;
+pub use summary::summary;
+pub use window::{Clock, Window};
+
+use crate::store::{ReadError, Search};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The arguments are at fault.
+    #[error("{0}")]
+    Usage(String),
+    /// The one thing that was asked for by name does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    #[error(transparent)]
+    Store(#[from] ReadError),
+}
+
+impl AskError {
+    /// An error of the arguments.
+    pub fn usage(text: impl Into<String>) -> AskError {
+        AskError::Usage(text.into())
+    }
+}
+
+/// Whom a verb asks, and when.
+#[derive(Clone, Copy)]
+pub struct Asking<'a> {
+    pub store: &'a dyn Search,
+    pub clock: Clock,
+}

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::search::{FieldIs, Filter, Term, Words};
-use super::stored::Event;
+use super::stored::{Event, Exception};
 use crate::record::format_time;
 
 impl Filter {
@@ -38,6 +38,29 @@ impl Filter {
     }
 }
 
+impl Event {
+    /// The words of what full text searches: message, exception chain, function, script, tags.
+    #[must_use]
+    pub fn text_fields(&self) -> Vec<Vec<String>> {
+        let split = |t: &str| words_of(t).collect::<Vec<_>>();
+        let mut chain = String::new();
+        if let Some(e) = &self.exception {
+            let links = e.chain.iter().map(|l| (l.kind.as_str(), l.value.as_str()));
+            let own = e.chain.is_empty().then(|| e.root());
+            for (kind, value) in links.chain(own) {
+                chain.push_str(&format!("{kind} {value} "));
+            }
+        }
+        vec![
+            split(&self.message),
+            split(&chain),
+            split(self.function_name.as_deref().unwrap_or("")),
+            split(self.script_name.as_deref().unwrap_or("")),
+            self.tags.iter().flatten().flat_map(|t| words_of(t)).collect(),
+        ]
+    }
+}
+
 /// `extra_data.response` of an event, unless absent or null.
 #[must_use]
 pub fn response(event: &Event) -> Option<Value> {
@@ -47,18 +70,22 @@ pub fn response(event: &Event) -> Option<Value> {
 
 /// Whether the expression matches the message, or the exception's type, value or traceback.
 fn grep(re: &regex::Regex, event: &Event) -> bool {
-    if re.is_match(&event.message) {
-        return true;
-    }
-    event.exception.as_ref().is_some_and(|e| {
-        [&e.kind, &e.value, &e.traceback]
+    re.is_match(&event.message) || event.exception.as_ref().is_some_and(|e| e.is_match(re))
+}
+
+impl Exception {
+    /// Whether the expression matches its type, value or traceback, or those of a link of its chain.
+    #[must_use]
+    pub fn is_match(&self, re: &regex::Regex) -> bool {
+        [&self.kind, &self.value, &self.traceback]
             .into_iter()
             .flatten()
             .any(|text| re.is_match(text))
-            || e.chain
+            || self
+                .chain
                 .iter()
                 .any(|link| re.is_match(&link.kind) || re.is_match(&link.value))
-    })
+    }
 }
 
 impl FieldIs {
@@ -161,16 +188,43 @@ impl Words {
     }
 }
 
+impl Words {
+    /// How well a short text matches, for collections without a full-text index of their own: each term counts the
+    /// more often it occurs, with quickly falling returns, and the shorter the text. `None` if it does not match.
+    #[must_use]
+    pub fn score(&self, fields: &[Vec<String>]) -> Option<f64> {
+        if !self.matches(fields) {
+            return None;
+        }
+        let length: usize = fields.iter().map(Vec::len).sum();
+        let norm = 0.25 + 0.75 * length as f64 / 20.0;
+        let weigh = |t: &Term| {
+            let n: usize = fields.iter().map(|words| t.count(words)).sum();
+            2.2 * n as f64 / (n as f64 + 1.2 * norm)
+        };
+        Some(self.terms.iter().filter(|t| !t.without).map(weigh).sum())
+    }
+}
+
 impl Term {
-    fn occurs(&self, words: &[String]) -> bool {
+    fn count(&self, words: &[String]) -> usize {
         let mine: Vec<&str> = self.text.split(' ').collect();
-        words.windows(mine.len()).any(|window| {
-            window
-                .iter()
-                .zip(&mine)
-                .enumerate()
-                .all(|(i, (have, want))| have == want || (self.prefix && i + 1 == mine.len() && have.starts_with(want)))
-        })
+        words
+            .windows(mine.len())
+            .filter(|window| self.stands_in(&mine, window))
+            .count()
+    }
+
+    fn stands_in(&self, mine: &[&str], window: &[String]) -> bool {
+        window
+            .iter()
+            .zip(mine)
+            .enumerate()
+            .all(|(i, (have, want))| have == want || (self.prefix && i + 1 == mine.len() && have.starts_with(want)))
+    }
+
+    fn occurs(&self, words: &[String]) -> bool {
+        self.count(words) > 0
     }
 }
 

@@ -22,7 +22,7 @@ pub mod stored;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Micros;
-pub use open::Store;
+pub use open::{Store, open_reader};
 pub use search::{ReadError, Search};
 
 pub const LOG_EVENTS: &str = "log_events";

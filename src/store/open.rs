@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::arango::Arango;
 use super::memory::MemoryStore;
 use super::sqlite::SqliteStore;
-use super::{Batch, Report, SchemaObject, Sink, WriteError};
+use super::sqlite::read::SqliteReader;
+use super::{Batch, ReadError, Report, SchemaObject, Search, Sink, WriteError};
 use crate::config::{Settings, StoreKind};
 
 /// One of the stores, for writing.
@@ -30,6 +31,17 @@ impl Store {
                 .map(|store| Store::Arango(Box::new(store)))
                 .map_err(|e| WriteError::Refused(e.to_string())),
         }
+    }
+}
+
+/// Prepares the configured store for reading. It is reached by the first question.
+///
+/// # Errors
+/// Settings that can never work.
+pub fn open_reader(settings: &Settings) -> Result<Box<dyn Search>, ReadError> {
+    match settings.store.kind {
+        StoreKind::Sqlite => Ok(Box::new(SqliteReader::new(&settings.store.sqlite_path))),
+        StoreKind::Arangodb => Err(ReadError::Refused("kind = \"arangodb\" is not built in".to_owned())),
     }
 }
 

@@ -18,13 +18,18 @@
 //! Pages have limits, counts stop at [`COUNT_MAX`], scans and groupings hand over one row at a time and stop when the
 //! visitor says so. No method holds more than a page in memory.
 
+use std::sync::Arc;
+
 use regex::Regex;
 
-use super::stored::{Edge, Event, Learning, Run};
+use super::stored::{Edge, Event, Json, Learning, Run};
 use crate::record::Micros;
 
 /// Counting stops here: beyond, a total is unknown.
 pub const COUNT_MAX: u64 = 100_000;
+
+/// So much of a key must be given.
+pub const KEY_START: usize = 6;
 
 /// Why a question was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -161,8 +166,18 @@ pub struct Count {
     pub first: String,
     /// Time of the newest.
     pub last: String,
-    /// Key of the newest.
+    /// Key of the newest; empty unless asked for.
     pub newest: String,
+}
+
+/// Asks for groups of events.
+#[derive(Clone, Debug, Default)]
+pub struct CountAsk {
+    pub filter: Filter,
+    /// At most three.
+    pub by: Vec<By>,
+    /// Also find the key of the newest event of each group.
+    pub newest: bool,
 }
 
 /// Asks for a page of runs, newest start first unless `oldest`.
@@ -250,6 +265,24 @@ pub struct RawAsk {
     pub timeout: std::time::Duration,
 }
 
+/// One row of such a query.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RawRow {
+    /// Named columns, in the query's order.
+    Columns(Arc<Vec<String>>, Vec<serde_json::Value>),
+    /// Any JSON value, where rows need not be objects.
+    Value(Json),
+}
+
+impl serde::Serialize for RawRow {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            RawRow::Columns(names, values) => s.collect_map(names.iter().zip(values)),
+            RawRow::Value(json) => json.serialize(s),
+        }
+    }
+}
+
 /// Where following has come to; means something to the store only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mark(pub Vec<String>);
@@ -262,22 +295,24 @@ pub trait Search: Send + Sync {
     /// What the store calls itself in messages: its path or address, without secrets.
     fn name(&self) -> String;
 
-    /// One event whole.
+    /// One event whole, by its key or a beginning of it (at least [`KEY_START`] characters) that only it has.
     fn event(&self, key: &str) -> Result<Option<Event>, ReadError>;
 
     /// A page of events, whole, with their scores where ordered by score.
     fn events(&self, ask: &EventAsk) -> Result<Page<(Event, Option<f64>)>, ReadError>;
 
-    /// All events of `filter` in order of position, without `embeddings`, `source` and the traceback.
+    /// All events of `filter` in order of position. They hold what lists and rules need: not `extra_data`, `source`,
+    /// `embeddings`, nor where in the code and by which process they were written.
     fn scan(&self, filter: &Filter, oldest_first: bool, visit: Visit<'_, Event>) -> Result<(), ReadError>;
 
     /// Events stored since `mark`, in the order of storing, at most `limit`; without a mark none, but where to begin.
     fn tail(&self, filter: &Filter, mark: Option<Mark>, limit: usize) -> Result<(Vec<Event>, Mark), ReadError>;
 
-    /// Groups the events of `filter`; groups come in no certain order.
-    fn counts(&self, filter: &Filter, by: &[By], visit: Visit<'_, Count>) -> Result<(), ReadError>;
+    /// Groups events; groups come in no certain order.
+    fn counts(&self, ask: &CountAsk, visit: Visit<'_, Count>) -> Result<(), ReadError>;
 
-    /// Times of the oldest and the newest event of `filter`.
+    /// Times of the oldest and the newest event of `filter`. Gives up with [`ReadError::TooLong`] where no index helps
+    /// and the store is large.
     fn extent(&self, filter: &Filter) -> Result<Option<(String, String)>, ReadError>;
 
     /// A page of runs.
@@ -295,6 +330,6 @@ pub trait Search: Send + Sync {
     /// Deletes in batches and tells `progress` after each what has been deleted so far.
     fn prune(&self, ask: &PruneAsk, progress: &mut dyn FnMut(&Pruned)) -> Result<Pruned, ReadError>;
 
-    /// Runs a query that only reads; each row is one JSON value.
-    fn raw(&self, ask: &RawAsk, visit: Visit<'_, serde_json::Value>) -> Result<(), ReadError>;
+    /// Runs a query that only reads.
+    fn raw(&self, ask: &RawAsk, visit: Visit<'_, RawRow>) -> Result<(), ReadError>;
 }

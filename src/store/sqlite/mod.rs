@@ -30,6 +30,7 @@
 pub mod connect;
 pub mod fault;
 mod log;
+pub mod read;
 mod relate;
 pub mod rows;
 mod run_rows;

@@ -1,0 +1,371 @@
+//! `errors`: what failed, grouped by fingerprint; or each error of an execution with its surroundings.
+//!
+//! # States
+//!
+//! A fix resolves the earlier errors of its fingerprint and script. So each script of a group is *open* (never fixed),
+//! *resolved* (nothing since the newest fix) or *returned* (it came back after its fix). The group is as bad as its
+//! worst script: returned, then open, then resolved.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::args::Errors;
+use super::around::{Surrounded, surrounded};
+use super::render::paint::{Style, plain, short, short_key};
+use super::render::{Paint, Row};
+use super::scope::{EVENT_FIELDS, Scope, hints, split_terms};
+use super::window::{DAY, duration};
+use super::{AskError, Asking, Window};
+use crate::store::search::{After, By, Count, CountAsk, Filter, Fixed};
+use crate::store::stored::{ERROR, Event};
+
+/// Names of executions shown of one group, the newest.
+const NAMES: usize = 5;
+/// Groups that are told apart; beyond, the rarest are not counted.
+const GROUPS_MAX: usize = 20_000;
+
+/// Whether an error was fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Resolved,
+    Open,
+    Returned,
+}
+
+impl State {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Resolved => "resolved",
+            State::Open => "open",
+            State::Returned => "returned",
+        }
+    }
+}
+
+/// Errors of one fingerprint.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorGroup {
+    pub fingerprint: String,
+    /// Within the window.
+    pub count: u64,
+    /// Of all time.
+    pub first_seen: String,
+    /// Within the window.
+    pub last_seen: String,
+    /// Type and value of the root cause; the message where there is no exception.
+    pub root_cause: String,
+    pub level: String,
+    pub example_key: String,
+    pub scripts: Vec<String>,
+    /// The newest.
+    pub executions: Vec<String>,
+    pub execution_count: u64,
+    pub state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_description: Option<String>,
+}
+
+/// What `errors` found: groups, or the errors of one execution.
+pub enum Found {
+    Groups(Answer<ErrorGroup>),
+    Single(Answer<Surrounded>),
+}
+
+/// Errors, grouped; or those of an execution.
+///
+/// # Errors
+/// Faulty arguments, and those of the store.
+pub fn errors(ask: &Asking<'_>, args: &Errors) -> Result<Found, AskError> {
+    let (names, fields) = split_terms(&args.terms, EVENT_FIELDS)?;
+    if names.len() > 1 {
+        return Err(AskError::usage("one execution at a time; conditions are FIELD=VALUE"));
+    }
+    let mut which = args.which.clone();
+    let named = match names.first() {
+        Some(name) => Some(super::runs::execution(ask, name)?),
+        None => None,
+    };
+    if named.is_some() {
+        which.execution = named.clone();
+    }
+    let scope = Scope::new(&ask.clock, &which, &("errors", args.new), fields, Some(DAY))?;
+    let mut scope = scope;
+    scope.filter.min_level = Some(scope.filter.min_level.unwrap_or(ERROR).max(ERROR));
+    if named.is_some() {
+        let context = args.context.as_deref().unwrap_or("5s");
+        let reach = duration(context)
+            .ok_or_else(|| AskError::usage(format!("--context: cannot read the duration '{context}': try 5s")))?;
+        return surrounded(ask, &scope, reach).map(Found::Single);
+    }
+    groups(ask, &scope, args.new).map(Found::Groups)
+}
+
+/// A group while it is counted.
+#[derive(Default)]
+struct Tally {
+    count: u64,
+    last: String,
+    newest: String,
+    /// Time of the last error of each script, of all time once known.
+    scripts: BTreeMap<Option<String>, String>,
+    /// The newest executions: (last error, name).
+    executions: BTreeSet<(String, String)>,
+    execution_count: u64,
+}
+
+fn tally(ask: &Asking<'_>, filter: &Filter) -> Result<HashMap<String, Tally>, AskError> {
+    let mut groups: HashMap<String, Tally> = HashMap::new();
+    let field = |name: &str| By::Field(vec![name.to_owned()]);
+    let question = CountAsk {
+        filter: filter.clone(),
+        by: vec![field("fingerprint"), field("script_name"), field("execution_id")],
+        newest: true,
+    };
+    ask.store.counts(&question, &mut |row: Count| {
+        let mut by = row.by.into_iter();
+        let print = by.next().flatten().unwrap_or_default();
+        if groups.len() >= GROUPS_MAX && !groups.contains_key(&print) {
+            return true;
+        }
+        let group = groups.entry(print).or_default();
+        group.count += row.count;
+        if (&row.last, &row.newest) > (&group.last, &group.newest) {
+            group.last.clone_from(&row.last);
+            group.newest = row.newest;
+        }
+        let script = group.scripts.entry(by.next().flatten()).or_default();
+        if *script < row.last {
+            script.clone_from(&row.last);
+        }
+        if let Some(id) = by.next().flatten() {
+            group.execution_count += 1;
+            group.executions.insert((row.last, id));
+            if group.executions.len() > NAMES {
+                group.executions.pop_first();
+            }
+        }
+        true
+    })?;
+    Ok(groups)
+}
+
+fn groups(ask: &Asking<'_>, scope: &Scope, only_new: bool) -> Result<Answer<ErrorGroup>, AskError> {
+    let mut found: Vec<(String, Tally)> = tally(ask, &scope.filter)?.into_iter().collect();
+    found.sort_by(|a, b| (&b.1.last, &b.1.newest).cmp(&(&a.1.last, &a.1.newest)));
+    if scope.oldest_first {
+        found.reverse();
+    }
+    if only_new {
+        let prints: Vec<String> = found.iter().map(|g| g.0.clone()).collect();
+        let ever = all_time(ask, &prints)?;
+        let since = scope.window.since.clone().unwrap_or_default();
+        found.retain(|(print, _)| ever.get(print).is_none_or(|e| e.first >= since));
+    }
+    let total = found.len();
+    let offset = scope.offset().min(total);
+    let page: Vec<(String, Tally)> = found.drain(offset..).take(scope.limit).collect();
+    let prints: Vec<String> = page.iter().map(|g| g.0.clone()).collect();
+    let ever = all_time(ask, &prints)?;
+    let fixes = ask.store.fixes(&prints)?;
+    let mut items = Vec::with_capacity(page.len());
+    for (print, group) in page {
+        items.push(describe(ask, print, group, &ever, &fixes)?);
+    }
+    let end = offset + items.len();
+    let hints = if total == 0 { hints(ask, scope)? } else { Vec::new() };
+    Ok(Answer {
+        next_cursor: (end < total).then(|| scope.next(After::Offset(end as u64))),
+        truncated: end < total,
+        items,
+        total: Some(total as u64),
+        window: scope.window.clone(),
+        hints,
+        extra: Vec::new(),
+    })
+}
+
+/// What is known of a fingerprint of all time.
+#[derive(Default)]
+pub struct Ever {
+    pub first: String,
+    pub last: String,
+    pub count: u64,
+    /// Time of the last error of each script.
+    pub scripts: BTreeMap<Option<String>, String>,
+}
+
+/// First and last time of these fingerprints, of all time.
+///
+/// # Errors
+/// Those of the store.
+pub fn all_time(ask: &Asking<'_>, prints: &[String]) -> Result<HashMap<String, Ever>, AskError> {
+    let mut out: HashMap<String, Ever> = HashMap::new();
+    // As many as a query may well have bind values.
+    for part in prints.chunks(500) {
+        let known: Vec<String> = part.iter().filter(|p| !p.is_empty()).cloned().collect();
+        if known.is_empty() {
+            continue;
+        }
+        let question = CountAsk {
+            filter: Filter {
+                fingerprints: known,
+                ..Filter::default()
+            },
+            by: vec![
+                By::Field(vec!["fingerprint".into()]),
+                By::Field(vec!["script_name".into()]),
+            ],
+            newest: false,
+        };
+        ask.store.counts(&question, &mut |row: Count| {
+            let mut by = row.by.into_iter();
+            let ever = out.entry(by.next().flatten().unwrap_or_default()).or_default();
+            if ever.first.is_empty() || row.first < ever.first {
+                ever.first = row.first;
+            }
+            if row.last > ever.last {
+                ever.last.clone_from(&row.last);
+            }
+            ever.count += row.count;
+            ever.scripts.insert(by.next().flatten(), row.last);
+            true
+        })?;
+    }
+    Ok(out)
+}
+
+/// The state of a fingerprint whose scripts last failed at these times, and the newest fix.
+#[must_use]
+pub fn state<'f>(
+    print: &str,
+    scripts: &BTreeMap<Option<String>, String>,
+    fixes: &'f [Fixed],
+) -> (State, Option<&'f Fixed>) {
+    let mut worst = State::Resolved;
+    let mut newest: Option<&Fixed> = None;
+    for (script, last) in scripts {
+        let fix = fixes
+            .iter()
+            .filter(|f| f.fingerprint == print && f.script_name == *script)
+            .max_by(|a, b| a.time.cmp(&b.time));
+        worst = worst.max(match fix {
+            None => State::Open,
+            Some(f) if *last > f.time => State::Returned,
+            Some(_) => State::Resolved,
+        });
+        if let Some(f) = fix
+            && newest.is_none_or(|n| n.time < f.time)
+        {
+            newest = Some(f);
+        }
+    }
+    (if scripts.is_empty() { State::Open } else { worst }, newest)
+}
+
+fn describe(
+    ask: &Asking<'_>,
+    print: String,
+    group: Tally,
+    ever: &HashMap<String, Ever>,
+    fixes: &[Fixed],
+) -> Result<ErrorGroup, AskError> {
+    let example = ask.store.event(&group.newest)?.unwrap_or_default();
+    let known = ever.get(&print);
+    let (state, fix) = state(&print, known.map_or(&group.scripts, |e| &e.scripts), fixes);
+    Ok(ErrorGroup {
+        count: group.count,
+        first_seen: known.map_or_else(|| example.timestamp.clone(), |e| e.first.clone()),
+        last_seen: group.last,
+        root_cause: root_cause(&example),
+        level: example.level.clone(),
+        example_key: group.newest,
+        scripts: group.scripts.into_keys().flatten().collect(),
+        executions: group.executions.into_iter().rev().map(|(_, id)| id).collect(),
+        execution_count: group.execution_count,
+        state,
+        resolved_at: fix.map(|f| f.time.clone()),
+        fix_description: fix.map(|f| f.description.clone()),
+        fingerprint: print,
+    })
+}
+
+/// Type and value of the root cause; the message where there is no exception.
+#[must_use]
+pub fn root_cause(event: &Event) -> String {
+    match event.exception.as_ref().map(|e| e.root()) {
+        Some((kind, "")) if !kind.is_empty() => kind.to_owned(),
+        Some((kind, value)) if !kind.is_empty() => format!("{kind}: {value}"),
+        _ => event.message.clone(),
+    }
+}
+
+impl Row for ErrorGroup {
+    fn draw(items: &[ErrorGroup], paint: &mut Paint) {
+        for group in items {
+            paint.put(
+                Style::of_status(group.state.as_str()),
+                &format!("{:<8}", group.state.as_str()),
+            );
+            paint.put(Style::Bold, &format!(" {:>5}×  ", group.count));
+            paint.line(Style::Red, &short(&group.root_cause, 160));
+            let last = paint.clock.show(&group.last_seen);
+            let first = paint.clock.show(&group.first_seen);
+            let more = group.execution_count.saturating_sub(1);
+            let run = group.executions.first().map_or("-", String::as_str);
+            paint.line(
+                Style::Dim,
+                &plain(&format!(
+                    "         last {last}, first {first}, in {}, run {run}{}",
+                    group.scripts.join(", "),
+                    if more > 0 {
+                        format!(" and {more} more")
+                    } else {
+                        String::new()
+                    },
+                )),
+            );
+            paint.line(
+                Style::Dim,
+                &format!(
+                    "         fingerprint {}  example [{}]",
+                    group.fingerprint,
+                    short_key(&group.example_key)
+                ),
+            );
+            if let Some(fix) = &group.fix_description {
+                paint.line(Style::Green, &format!("         fixed: {}", short(fix, 160)));
+            }
+        }
+    }
+
+    fn lean(&self) -> Value {
+        let mut out = json!({
+            "fingerprint": self.fingerprint, "count": self.count, "state": self.state,
+            "root_cause": short(&self.root_cause, 200), "first_seen": self.first_seen, "last_seen": self.last_seen,
+            "example_key": short_key(&self.example_key), "scripts": self.scripts,
+            "execution": self.executions.first(), "execution_count": self.execution_count,
+        });
+        if let (Some(fix), Some(map)) = (&self.fix_description, out.as_object_mut()) {
+            map.insert("fix".into(), json!(short(fix, 200)));
+        }
+        out
+    }
+}
+
+/// The window of an answer, for callers that have both kinds.
+impl Found {
+    #[must_use]
+    pub fn window(&self) -> &Window {
+        match self {
+            Found::Groups(a) => &a.window,
+            Found::Single(a) => &a.window,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `query`: the store's own language, read-only.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::args::Query;
+use super::render::paint::{cell, number, short};
+use super::render::{Paint, Row};
+use super::window::{Window, duration};
+use super::{AskError, Asking};
+use crate::store::search::{RawAsk, RawRow};
+
+/// The longest a query may run, unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Rows of an answer that is held in memory, unless told otherwise.
+const ROWS: usize = 1_000;
+
+/// Runs a query and hands its rows to `visit`, which returns whether to go on.
+///
+/// # Errors
+/// Faulty arguments and queries, writing ones above all; those of the store.
+pub fn rows(ask: &Asking<'_>, args: &Query, visit: &mut dyn FnMut(RawRow) -> bool) -> Result<(), AskError> {
+    let timeout = match &args.timeout {
+        None => TIMEOUT,
+        Some(text) => duration(text)
+            .and_then(|d| u64::try_from(d).ok())
+            .map(Duration::from_micros)
+            .filter(|d| !d.is_zero())
+            .ok_or_else(|| AskError::usage(format!("--timeout: cannot read the duration '{text}': try 5s")))?,
+    };
+    let binds = args.bind.iter().map(|b| bind(b)).collect::<Result<Vec<_>, _>>()?;
+    let question = RawAsk {
+        text: args.text.clone(),
+        binds,
+        timeout,
+    };
+    Ok(ask.store.raw(&question, visit)?)
+}
+
+/// Runs a query and collects its rows.
+///
+/// # Errors
+/// See [`rows`].
+pub fn query(ask: &Asking<'_>, args: &Query) -> Result<Answer<RawRow>, AskError> {
+    let limit = args.which.limit.unwrap_or(ROWS).max(1);
+    let mut items = Vec::new();
+    let mut more = false;
+    rows(ask, args, &mut |row| {
+        more = items.len() == limit;
+        if !more {
+            items.push(row);
+        }
+        !more
+    })?;
+    let mut answer = Answer::whole(items, Window::default());
+    if more {
+        answer.total = None;
+        answer.truncated = true;
+        answer.hints.push(format!(
+            "cut after {limit} rows: see --limit, or -o jsonl, which streams all"
+        ));
+    }
+    Ok(answer)
+}
+
+/// `name=value`: JSON where it parses as such, else text.
+fn bind(text: &str) -> Result<(String, Value), AskError> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| AskError::usage(format!("--bind: '{text}' is not name=value")))?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((name.to_owned(), value))
+}
+
+impl Row for RawRow {
+    fn draw(items: &[RawRow], paint: &mut Paint) {
+        let text = |v: &Value| match v {
+            Value::Null => "-".to_owned(),
+            Value::String(s) => short(s, 200),
+            other => short(&other.to_string(), 200),
+        };
+        if let Some(RawRow::Columns(names, _)) = items.first() {
+            let head: Vec<&str> = names.iter().map(String::as_str).collect();
+            let rows = items
+                .iter()
+                .map(|row| match row {
+                    RawRow::Columns(_, values) => values
+                        .iter()
+                        .map(|v| if v.is_number() { number(v) } else { cell(text(v)) })
+                        .collect(),
+                    RawRow::Value(json) => vec![cell(short(json.text(), 400))],
+                })
+                .collect();
+            paint.table(&head, rows);
+            return;
+        }
+        for row in items {
+            if let RawRow::Value(json) = row {
+                let line = text(&json.value());
+                paint.line(super::render::paint::Style::Plain, &line);
+            }
+        }
+    }
+}

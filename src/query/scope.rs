@@ -1,0 +1,443 @@
+//! From arguments to what a question is about: filter, window, limit and place.
+
+use regex::Regex;
+
+use super::args::Which;
+use super::cursor::{Cursor, digest};
+use super::window::{Clock, Window};
+use super::{AskError, Asking};
+use crate::record::Micros;
+use crate::store::search::{After, FieldIs, Filter};
+
+/// Items of an answer unless `--limit` says otherwise.
+pub const LIMIT: usize = 20;
+/// The largest limit of one answer; more is had by cursors.
+pub const LIMIT_MAX: usize = 10_000;
+
+/// What a question is about.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    pub filter: Filter,
+    pub window: Window,
+    pub limit: usize,
+    pub oldest_first: bool,
+    pub after: Option<After>,
+    digest: u32,
+}
+
+/// Stored fields of events.
+pub const EVENT_FIELDS: &[&str] = &[
+    "_key",
+    "timestamp",
+    "level",
+    "level_no",
+    "message",
+    "execution_id",
+    "script_name",
+    "function_name",
+    "file_path",
+    "line_number",
+    "module",
+    "logger",
+    "pid",
+    "process_name",
+    "thread_id",
+    "thread_name",
+    "host",
+    "exception",
+    "extra_data",
+    "tags",
+    "fingerprint",
+    "event",
+    "source",
+    "seq",
+    "ingested_at",
+    "unparsed",
+    "repaired",
+    "truncated",
+    "redacted",
+    "fix_unmatched",
+];
+/// Stored fields of runs.
+pub const RUN_FIELDS: &[&str] = &[
+    "_key",
+    "execution_id",
+    "script_name",
+    "start_time",
+    "end_time",
+    "last_seen",
+    "status",
+    "duration_seconds",
+    "metadata",
+    "error",
+    "pid",
+    "host",
+    "parent_execution_id",
+];
+/// Stored fields of learnings.
+pub const LEARNING_FIELDS: &[&str] = &[
+    "_key",
+    "timestamp",
+    "execution_id",
+    "learning",
+    "context",
+    "function_name",
+    "confidence",
+    "script_name",
+    "tags",
+];
+
+impl Scope {
+    /// Reads the shared flags. `question` tells one question from another (for cursors); without `--since`, the last
+    /// `reach` is looked at unless an execution is named.
+    ///
+    /// # Errors
+    /// A time, level, expression or cursor that cannot be read.
+    pub fn new(
+        clock: &Clock,
+        which: &Which,
+        question: &impl std::fmt::Debug,
+        fields: Vec<FieldIs>,
+        reach: Option<Micros>,
+    ) -> Result<Scope, AskError> {
+        let w = which;
+        let digest = digest(&(
+            question,
+            &fields,
+            &w.level,
+            &w.execution,
+            &w.script,
+            &w.host,
+            &w.tag,
+            &w.grep,
+            w.reverse,
+        ));
+        let cursor = w.cursor.as_deref().map(|c| Cursor::decode(c, digest)).transpose()?;
+        let (since, until) = match &cursor {
+            Some(c) => (c.since, c.until),
+            None => {
+                let since = w.since.as_deref().map(|t| clock.parse(t)).transpose()?;
+                let until = w.until.as_deref().map(|t| clock.parse(t)).transpose()?;
+                let named = w.execution.is_some() || fields.iter().any(|f| f.path == ["execution_id"]);
+                let reach = reach
+                    .filter(|_| !named)
+                    .map(|r| until.unwrap_or(clock.now).saturating_sub(r));
+                (since.or(reach), until)
+            }
+        };
+        if let (Some(s), Some(u)) = (since, until)
+            && s > u
+        {
+            return Err(AskError::usage("--since is later than --until"));
+        }
+        let filter = Filter {
+            since,
+            until,
+            min_level: w.level.as_deref().map(level_no).transpose()?,
+            executions: w.execution.iter().cloned().collect(),
+            scripts: w.script.iter().cloned().collect(),
+            hosts: w.host.iter().cloned().collect(),
+            tags: w.tag.iter().cloned().collect(),
+            grep: w.grep.as_deref().map(expression).transpose()?,
+            fields,
+            ..Filter::default()
+        };
+        Ok(Scope {
+            window: Window::new(since, until),
+            filter,
+            limit: w.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX),
+            oldest_first: w.reverse,
+            after: cursor.map(|c| c.after),
+            digest,
+        })
+    }
+
+    /// The cursor behind `after`.
+    #[must_use]
+    pub fn next(&self, after: After) -> String {
+        Cursor {
+            digest: self.digest,
+            since: self.filter.since,
+            until: self.filter.until,
+            after,
+        }
+        .encode()
+    }
+
+    /// How many items are behind us, for answers whose pages are counted off.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        match self.after {
+            Some(After::Offset(n)) => usize::try_from(n).unwrap_or(usize::MAX),
+            _ => 0,
+        }
+    }
+}
+
+/// A level by name or number as its number.
+///
+/// # Errors
+/// An unknown name.
+pub fn level_no(text: &str) -> Result<i64, AskError> {
+    let t = text.trim();
+    if let Ok(n) = t.parse() {
+        return Ok(n);
+    }
+    Ok(match t.to_ascii_uppercase().as_str() {
+        "TRACE" => 5,
+        "DEBUG" => 10,
+        "INFO" => 20,
+        "SUCCESS" => 25,
+        "WARN" | "WARNING" => 30,
+        "ERR" | "ERROR" | "EXCEPTION" => 40,
+        "CRITICAL" | "FATAL" => 50,
+        _ => {
+            return Err(AskError::usage(format!(
+                "unknown level '{text}': use trace, debug, info, success, warning, error, critical or a number"
+            )));
+        }
+    })
+}
+
+fn expression(text: &str) -> Result<Regex, AskError> {
+    regex::RegexBuilder::new(text)
+        .size_limit(1 << 20)
+        .build()
+        .map_err(|e| AskError::usage(format!("--grep: {e}")))
+}
+
+/// Takes `FIELD=VALUE` conditions out of `terms`; conditions on one field are joined to "any of the values".
+///
+/// # Errors
+/// A condition on a field that is not stored, with the nearest one that is.
+pub fn split_terms(terms: &[String], known: &[&str]) -> Result<(Vec<String>, Vec<FieldIs>), AskError> {
+    let mut texts = Vec::new();
+    let mut fields: Vec<FieldIs> = Vec::new();
+    for term in terms {
+        let Some((path, value)) = condition(term) else {
+            texts.push(term.clone());
+            continue;
+        };
+        let path = known_path(path, known)?;
+        let value = if path == ["level"] {
+            value.to_uppercase()
+        } else {
+            value.to_owned()
+        };
+        match fields.iter_mut().find(|f| f.path == path) {
+            Some(f) => f.values.push(value),
+            None => fields.push(FieldIs {
+                path,
+                values: vec![value],
+            }),
+        }
+    }
+    Ok((texts, fields))
+}
+
+/// `name.name=value`, else nothing: a text that merely contains a sign of equality stays a text.
+fn condition(term: &str) -> Option<(&str, &str)> {
+    let (path, value) = term.split_once('=')?;
+    let name_ok = |n: &str| !n.is_empty() && n.chars().all(|c| c.is_alphanumeric() || "_-@".contains(c));
+    (path.split('.').all(name_ok) && !path.starts_with('-')).then_some((path, value))
+}
+
+/// Splits a dotted path whose first name must be known.
+///
+/// # Errors
+/// An unknown first name.
+pub fn known_path(path: &str, known: &[&str]) -> Result<Vec<String>, AskError> {
+    let names: Vec<String> = path.split('.').map(str::to_owned).collect();
+    let first = names.first().map_or("", String::as_str);
+    let alias = match first {
+        "script" => "script_name",
+        "execution" => "execution_id",
+        "function" => "function_name",
+        "tag" => "tags",
+        "file" => "file_path",
+        "line" => "line_number",
+        "key" => "_key",
+        "extra" => "extra_data",
+        other => other,
+    };
+    if !known.contains(&alias) {
+        let near = known
+            .iter()
+            .max_by(|a, b| strsim::jaro(a, first).total_cmp(&strsim::jaro(b, first)));
+        let own = if known.contains(&"extra_data") {
+            format!("; a bound value of your own is extra_data.{path}")
+        } else if known.contains(&"metadata") {
+            format!("; a value of the run's metadata is metadata.{path}")
+        } else {
+            String::new()
+        };
+        return Err(AskError::usage(format!(
+            "unknown field '{first}': did you mean {}?{own}",
+            near.unwrap_or(&"message")
+        )));
+    }
+    Ok(std::iter::once(alias.to_owned())
+        .chain(names.into_iter().skip(1))
+        .collect())
+}
+
+/// Why nothing was found, and what to try: the window too small, a condition that nothing meets, an empty store.
+///
+/// # Errors
+/// Those of the store.
+pub fn hints(ask: &Asking<'_>, scope: &Scope) -> Result<Vec<String>, AskError> {
+    let all = &scope.filter;
+    let open = Filter {
+        since: None,
+        until: None,
+        ..all.clone()
+    };
+    if !scope.window.is_open()
+        && let Some((first, last)) = ask.store.extent(&open)?
+    {
+        let earlier = scope.window.since.as_ref().is_some_and(|s| last < *s);
+        let show = |t: &str| ask.clock.show(t);
+        return Ok(vec![if earlier {
+            format!(
+                "nothing in this window, but earlier data exists, the newest from {}: widen --since",
+                show(&last)
+            )
+        } else {
+            format!(
+                "nothing in this window; matching data lies from {} to {}",
+                show(&first),
+                show(&last)
+            )
+        }]);
+    }
+    if ask.store.extent(&Filter::default())?.is_none() {
+        return Ok(vec![format!(
+            "the store {} holds no events yet: is the agent running (logagent status)?",
+            ask.store.name()
+        )]);
+    }
+    let mut found = Vec::new();
+    for (what, alone) in single_conditions(all) {
+        if ask.store.extent(&alone)?.is_none() {
+            found.push(format!(
+                "no stored event has {what}: is it spelt as in `logagent stats`?"
+            ));
+        }
+    }
+    if found.is_empty() {
+        found.push("no event meets all conditions together: drop one, or try other words".to_owned());
+    }
+    Ok(found)
+}
+
+/// Each cheap condition of a filter by itself.
+fn single_conditions(all: &Filter) -> Vec<(String, Filter)> {
+    let mut out = Vec::new();
+    let mut add = |what: String, filter: Filter| out.push((what, filter));
+    let none = Filter::default;
+    if let Some(e) = all.executions.first() {
+        add(
+            format!("execution_id={e}"),
+            Filter {
+                executions: all.executions.clone(),
+                ..none()
+            },
+        );
+    }
+    if let Some(s) = all.scripts.first() {
+        add(
+            format!("script_name={s}"),
+            Filter {
+                scripts: all.scripts.clone(),
+                ..none()
+            },
+        );
+    }
+    if let Some(h) = all.hosts.first() {
+        add(
+            format!("host={h}"),
+            Filter {
+                hosts: all.hosts.clone(),
+                ..none()
+            },
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(terms: &[&str]) -> Result<(Vec<String>, Vec<FieldIs>), AskError> {
+        split_terms(&terms.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>(), EVENT_FIELDS)
+    }
+
+    #[test]
+    fn conditions_on_different_fields_and_the_same_field_are_told_apart() {
+        let (texts, fields) = split(&[
+            "disk full",
+            "level=error",
+            "extra_data.user=7",
+            "level=CRITICAL",
+            "a b=c",
+        ])
+        .expect("valid");
+        assert_eq!(texts, ["disk full", "a b=c"]);
+        assert_eq!(fields.len(), 2);
+        assert_eq!(fields[0].values, ["ERROR", "CRITICAL"]);
+        assert_eq!(fields[1].path, ["extra_data", "user"]);
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_the_nearest_known_one() {
+        let text = split(&["mesage=x"]).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(text.contains("did you mean message?"), "{text}");
+        assert!(text.contains("extra_data.mesage"), "{text}");
+    }
+
+    #[test]
+    fn levels_are_read_by_name_alias_and_number() {
+        assert_eq!(level_no("warn").ok(), Some(30));
+        assert_eq!(level_no("Fatal").ok(), Some(50));
+        assert_eq!(level_no("33").ok(), Some(33));
+        assert!(level_no("loud").is_err());
+    }
+
+    #[test]
+    fn a_default_window_gives_way_to_a_named_execution_and_to_a_cursor() {
+        let clock = Clock {
+            now: 1_000_000_000_000_000,
+            utc: true,
+        };
+        let reach = Some(super::super::window::DAY);
+        let which = Which::default();
+        let scope = Scope::new(&clock, &which, &"q", Vec::new(), reach).expect("scope");
+        assert_eq!(scope.filter.since, Some(clock.now - super::super::window::DAY));
+        let named = Which {
+            execution: Some("x".into()),
+            ..Which::default()
+        };
+        assert_eq!(
+            Scope::new(&clock, &named, &"q", Vec::new(), reach)
+                .expect("scope")
+                .filter
+                .since,
+            None
+        );
+        let later = Clock {
+            now: clock.now + 5,
+            utc: true,
+        };
+        let paged = Which {
+            cursor: Some(scope.next(After::Offset(20))),
+            ..Which::default()
+        };
+        let next = Scope::new(&later, &paged, &"q", Vec::new(), reach).expect("scope");
+        assert_eq!(
+            next.filter.since, scope.filter.since,
+            "the window does not move on between pages"
+        );
+        assert_eq!(next.offset(), 20);
+    }
+}

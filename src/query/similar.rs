@@ -1,0 +1,332 @@
+//! `similar`: has this been seen before, and how was it fixed?
+//!
+//! Candidates are errors that share words with the text. Several rankings of their groups are fused by reciprocal rank
+//! (k = 60): the same fingerprint or template, BM25, how many of the words occur, and, lightly, how recent they are. A
+//! group that shares only a word or two with a long text is noise and left out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::args::Similar;
+use super::errors::{Ever, State, all_time, root_cause, state};
+use super::render::paint::{Style, cell, plain, short, short_key};
+use super::render::{Paint, Row};
+use super::scope::{Scope, hints};
+use super::{AskError, Asking};
+use crate::record::template;
+use crate::store::admit::words_of;
+use crate::store::search::{After, EventAsk, Filter, Fixed, KEY_START, Order, Term, Words};
+use crate::store::stored::{ERROR, Event};
+
+/// Events looked at for candidates.
+const CANDIDATES: usize = 300;
+/// Words of a text that are looked for.
+const WORDS: usize = 24;
+/// At least this part of the words must occur.
+const COVERAGE: f64 = 0.3;
+/// Of reciprocal-rank fusion.
+const K: f64 = 60.0;
+
+/// A group of errors like the one asked about.
+#[derive(Clone, Debug, Serialize)]
+pub struct Alike {
+    pub fingerprint: String,
+    pub root_cause: String,
+    /// `fingerprint`, `template` or `text`: what it has in common.
+    pub by: &'static str,
+    /// Of reciprocal-rank fusion; only the order means something.
+    pub score: f64,
+    /// Of all time.
+    pub count: u64,
+    pub first_seen: String,
+    pub last_seen: String,
+    pub example_key: String,
+    pub scripts: Vec<String>,
+    pub state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_rationale: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_key: Option<String>,
+}
+
+/// What is looked for.
+struct Sought {
+    fingerprint: Option<String>,
+    template: String,
+    words: Vec<String>,
+}
+
+/// Errors like a text, or like an event.
+///
+/// # Errors
+/// Faulty arguments, and those of the store.
+pub fn similar(ask: &Asking<'_>, args: &Similar) -> Result<Answer<Alike>, AskError> {
+    let scope = Scope::new(&ask.clock, &args.which, &("similar", &args.text), Vec::new(), None)?;
+    let sought = sought(ask, &args.text)?;
+    let filter = Filter {
+        min_level: Some(scope.filter.min_level.unwrap_or(ERROR).max(ERROR)),
+        ..scope.filter.clone()
+    };
+    let groups = candidates(ask, &filter, &sought)?;
+    let mut items = rank(ask, &groups)?;
+    let total = items.len();
+    let offset = scope.offset().min(total);
+    items.drain(..offset);
+    items.truncate(scope.limit);
+    let end = offset + items.len();
+    let notes = if total == 0 {
+        let mut notes = vec!["no stored error is like this one".to_owned()];
+        if !scope.window.is_open() {
+            notes.extend(hints(ask, &scope)?);
+        }
+        notes
+    } else {
+        Vec::new()
+    };
+    Ok(Answer {
+        next_cursor: (end < total).then(|| scope.next(After::Offset(end as u64))),
+        truncated: end < total,
+        items,
+        total: Some(total as u64),
+        window: scope.window,
+        hints: notes,
+        extra: Vec::new(),
+    })
+}
+
+/// A key stands for its event; anything else is a text.
+fn sought(ask: &Asking<'_>, text: &str) -> Result<Sought, AskError> {
+    let text = text.trim();
+    let looks_like_key = text.len() >= KEY_START && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let event = if looks_like_key { ask.store.event(text)? } else { None };
+    let (fingerprint, text) = match event {
+        Some(e) => {
+            let cause = root_cause(&e);
+            let text = if cause == e.message {
+                cause
+            } else {
+                format!("{cause} {}", e.message)
+            };
+            (e.fingerprint, text)
+        }
+        None => (looks_like_key.then(|| text.to_owned()), text.to_owned()),
+    };
+    let masked = template(&text);
+    let masks = ["num", "hex", "uuid", "time", "ip", "email", "url", "path", "str"];
+    let mut words: Vec<String> = Vec::new();
+    for word in words_of(&masked) {
+        if word.chars().count() > 1 && !masks.contains(&word.as_str()) && !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    if words.is_empty() {
+        words = words_of(&text).collect();
+    }
+    words.truncate(WORDS);
+    if words.is_empty() {
+        return Err(AskError::usage("the text holds no word to look for"));
+    }
+    Ok(Sought {
+        fingerprint,
+        template: masked,
+        words,
+    })
+}
+
+/// Errors of one fingerprint while they are ranked.
+struct Group {
+    event: Event,
+    text_rank: Option<usize>,
+    coverage: f64,
+    same: Option<&'static str>,
+}
+
+fn candidates(ask: &Asking<'_>, filter: &Filter, sought: &Sought) -> Result<BTreeMap<String, Group>, AskError> {
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    if let Some(print) = &sought.fingerprint {
+        let page = ask.store.events(&EventAsk {
+            filter: Filter {
+                fingerprints: vec![print.clone()],
+                ..filter.clone()
+            },
+            words: None,
+            order: Order::Newest,
+            after: None,
+            limit: 1,
+            count: false,
+        })?;
+        if let Some((event, _)) = page.items.into_iter().next() {
+            let group = Group {
+                event,
+                text_rank: None,
+                coverage: 1.0,
+                same: Some("fingerprint"),
+            };
+            groups.insert(print.clone(), group);
+        }
+    }
+    let terms = sought.words.iter().map(|w| Term {
+        text: w.clone(),
+        ..Term::default()
+    });
+    let page = ask.store.events(&EventAsk {
+        filter: filter.clone(),
+        words: Some(Words {
+            terms: terms.collect(),
+            any: true,
+        }),
+        order: Order::Score,
+        after: None,
+        limit: CANDIDATES,
+        count: false,
+    })?;
+    for (event, _) in page.items {
+        let Some(print) = event.fingerprint.clone() else {
+            continue;
+        };
+        let fields = event.text_fields();
+        let found = sought
+            .words
+            .iter()
+            .filter(|w| fields.iter().any(|f| f.contains(w)))
+            .count();
+        let coverage = found as f64 / sought.words.len() as f64;
+        let same = (template(&event.message) == sought.template || template(&root_cause(&event)) == sought.template)
+            .then_some("template");
+        let rank = groups.len();
+        let group = groups.entry(print).or_insert_with(|| Group {
+            event: event.clone(),
+            text_rank: None,
+            coverage,
+            same,
+        });
+        group.text_rank.get_or_insert(rank);
+        group.coverage = group.coverage.max(coverage);
+        group.same = group.same.or(same);
+        if event.position() > group.event.position() {
+            group.event = event;
+        }
+    }
+    groups.retain(|_, g| g.same.is_some() || g.coverage >= COVERAGE);
+    Ok(groups)
+}
+
+fn rank(ask: &Asking<'_>, groups: &BTreeMap<String, Group>) -> Result<Vec<Alike>, AskError> {
+    let prints: Vec<String> = groups.keys().cloned().collect();
+    let ever = all_time(ask, &prints)?;
+    let fixes = ask.store.fixes(&prints)?;
+    let mut scores: HashMap<String, f64> = HashMap::new();
+    let mut fuse = |weight: f64, mut order: Vec<(&str, f64)>| {
+        order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+        for (i, (print, _)) in order.into_iter().enumerate() {
+            *scores.entry(print.to_owned()).or_default() += weight / (K + i as f64 + 1.0);
+        }
+    };
+    let each = |value: &dyn Fn(&Group) -> Option<f64>| -> Vec<(&str, f64)> {
+        groups
+            .iter()
+            .filter_map(|(print, g)| Some((print.as_str(), value(g)?)))
+            .collect()
+    };
+    fuse(
+        2.0,
+        each(&|g| g.same.map(|s| if s == "fingerprint" { 2.0 } else { 1.0 })),
+    );
+    fuse(1.0, each(&|g| g.text_rank.map(|r| -(r as f64))));
+    fuse(1.0, each(&|g| Some(g.coverage)));
+    let recency = |print: &str| ever.get(print).map_or("", |e| e.last.as_str());
+    let mut recent: Vec<&str> = groups.keys().map(String::as_str).collect();
+    recent.sort_by(|a, b| recency(b).cmp(recency(a)));
+    fuse(
+        0.2,
+        recent.into_iter().enumerate().map(|(i, p)| (p, -(i as f64))).collect(),
+    );
+    let mut items: Vec<Alike> = groups
+        .iter()
+        .map(|(print, group)| {
+            let score = scores.get(print.as_str()).copied().unwrap_or(0.0);
+            describe(print, group, score, ever.get(print), &fixes)
+        })
+        .collect();
+    items.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| b.last_seen.cmp(&a.last_seen)));
+    Ok(items)
+}
+
+fn describe(print: &str, group: &Group, score: f64, ever: Option<&Ever>, fixes: &[Fixed]) -> Alike {
+    let none = BTreeMap::new();
+    let scripts = ever.map_or(&none, |e| &e.scripts);
+    let (state, fix) = state(print, scripts, fixes);
+    let time = || group.event.timestamp.clone();
+    Alike {
+        fingerprint: print.to_owned(),
+        root_cause: root_cause(&group.event),
+        by: group.same.unwrap_or("text"),
+        score: (score * 1e6).round() / 1e6,
+        count: ever.map_or(1, |e| e.count),
+        first_seen: ever.map_or_else(time, |e| e.first.clone()),
+        last_seen: ever.map_or_else(time, |e| e.last.clone()),
+        example_key: group.event.key.clone(),
+        scripts: scripts.keys().flatten().cloned().collect(),
+        state,
+        resolved_at: fix.map(|f| f.time.clone()),
+        fix_description: fix.map(|f| f.description.clone()),
+        fix_rationale: fix.map(|f| f.rationale.clone()).filter(|r| !r.is_empty()),
+        fix_key: fix.map(|f| f.fix_key.clone()),
+    }
+}
+
+impl Row for Alike {
+    fn draw(items: &[Alike], paint: &mut Paint) {
+        for item in items {
+            let state = item.state.as_str();
+            paint.put(Style::of_status(state), &format!("{state:<8}"));
+            paint.put(Style::Bold, &format!(" {:>5}×  ", item.count));
+            paint.line(Style::Red, &short(&item.root_cause, 160));
+            let last = paint.clock.show(&item.last_seen);
+            paint.line(
+                Style::Dim,
+                &plain(&format!(
+                    "         last {last}, in {}, same {}, fingerprint {}, example [{}]",
+                    item.scripts.join(", "),
+                    item.by,
+                    item.fingerprint,
+                    short_key(&item.example_key)
+                )),
+            );
+            let mut rows = Vec::new();
+            for (name, text) in [("fixed", &item.fix_description), ("because", &item.fix_rationale)] {
+                if let Some(text) = text {
+                    rows.push(vec![
+                        cell("        "),
+                        cell(name).styled(Style::Green),
+                        cell(short(text, 200)),
+                    ]);
+                }
+            }
+            paint.table(&["", "", ""], rows);
+        }
+    }
+
+    fn lean(&self) -> Value {
+        let mut out = json!({
+            "fingerprint": self.fingerprint, "root_cause": short(&self.root_cause, 200), "same": self.by,
+            "count": self.count, "state": self.state, "last_seen": self.last_seen,
+            "example_key": short_key(&self.example_key), "scripts": self.scripts,
+        });
+        if let Some(map) = out.as_object_mut() {
+            for (name, text) in [("fix", &self.fix_description), ("why", &self.fix_rationale)] {
+                if let Some(text) = text {
+                    map.insert(name.into(), json!(short(text, 300)));
+                }
+            }
+        }
+        out
+    }
+}

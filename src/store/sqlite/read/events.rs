@@ -1,0 +1,330 @@
+//! Events: one, a page, a scan, what is new.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::Fault;
+use super::clauses::Clauses;
+use super::rows::{LEAN, WHOLE, lean, whole};
+use crate::store::search::{After, COUNT_MAX, EventAsk, Filter, KEY_START, Mark, Order, Page, ReadError, Visit, Words};
+use crate::store::stored::Event;
+
+/// At most this many full-text matches are looked at, the newest ones: of a word that stands in every record the rank
+/// says little, and weighing all of them would take seconds.
+const MATCHES_MAX: u64 = 200_000;
+
+/// Steps of SQLite's machine that counting a total may take; some tenths of a second.
+const COUNT_STEPS: u64 = 6_000_000;
+
+pub fn one(db: &Connection, key: &str) -> Result<Option<Event>, Fault> {
+    let exact = format!("SELECT {WHOLE} FROM log_events e WHERE e._key = ?");
+    let found = db
+        .prepare_cached(&exact)?
+        .query_row([key], |row| Ok(whole(row)))
+        .optional()?;
+    if found.is_some() || key.len() < KEY_START {
+        return Ok(found);
+    }
+    let sql = format!("SELECT {WHOLE} FROM log_events e WHERE e._key > ?1 AND e._key < ?1 || '~' LIMIT 2");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([key])?;
+    let found = rows.next()?.map(whole);
+    if rows.next()?.is_some() {
+        return Err(ReadError::Faulty(format!("several keys begin with '{key}': give more of it")).into());
+    }
+    Ok(found)
+}
+
+pub fn page(db: &Connection, ask: &EventAsk) -> Result<Page<(Event, Option<f64>)>, Fault> {
+    match &ask.words {
+        Some(words) => matching(db, ask, words),
+        None => ordered(db, ask),
+    }
+}
+
+/// A page in the order of time.
+fn ordered(db: &Connection, ask: &EventAsk) -> Result<Page<(Event, Option<f64>)>, Fault> {
+    let mut clauses = Clauses::default();
+    clauses.events(&ask.filter);
+    let total = if ask.count {
+        count(db, &ask.filter, &clauses)?
+    } else {
+        None
+    };
+    let down = ask.order != Order::Oldest;
+    let mut offset = 0;
+    match &ask.after {
+        Some(After::Position { timestamp, seq, key }) => {
+            let sign = if down { '<' } else { '>' };
+            // The first term alone serves the index.
+            clauses.add(
+                format!("e.timestamp {sign}= ? AND (e.timestamp, coalesce(e.seq, 0), e._key) {sign} (?, ?, ?)"),
+                [
+                    Value::Text(timestamp.clone()),
+                    Value::Text(timestamp.clone()),
+                    Value::Integer(*seq),
+                    Value::Text(key.clone()),
+                ],
+            );
+        }
+        Some(After::Offset(n)) => offset = *n,
+        None => {}
+    }
+    let sql = format!(
+        "SELECT {WHOLE} FROM log_events e{}{} ORDER BY {} LIMIT {} OFFSET {offset}",
+        index_for(&ask.filter),
+        clauses.sql(),
+        order_by(down),
+        ask.limit + 1
+    );
+    let mut items = Vec::with_capacity(ask.limit.min(1000));
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(clauses.params())?;
+    while let Some(row) = rows.next()? {
+        items.push((whole(row), None));
+    }
+    Ok(cut(items, ask.limit, total))
+}
+
+fn cut(mut items: Vec<(Event, Option<f64>)>, limit: usize, total: Option<u64>) -> Page<(Event, Option<f64>)> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Page { items, total, more }
+}
+
+fn order_by(down: bool) -> &'static str {
+    if down {
+        "e.timestamp DESC, coalesce(e.seq, 0) DESC, e._key DESC"
+    } else {
+        "e.timestamp, coalesce(e.seq, 0), e._key"
+    }
+}
+
+/// The index that serves best where SQLite, without statistics, would take another.
+pub fn index_for(filter: &Filter) -> &'static str {
+    let named = !filter.executions.is_empty() || !filter.scripts.is_empty() || !filter.fingerprints.is_empty();
+    if !named && !filter.has_response && filter.min_level.is_some_and(|l| l >= 40) {
+        " INDEXED BY log_events_error"
+    } else {
+        ""
+    }
+}
+
+/// How many events meet the clauses; `None` where that takes too long to find out.
+fn count(db: &Connection, filter: &Filter, clauses: &Clauses) -> Result<Option<u64>, Fault> {
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM log_events e{}{} LIMIT {})",
+        index_for(filter),
+        clauses.sql(),
+        COUNT_MAX + 1
+    );
+    let counted = bounded(db, COUNT_STEPS, || {
+        db.prepare_cached(&sql)?
+            .query_row(clauses.params(), |r| r.get::<_, i64>(0))
+    })?;
+    Ok(counted.and_then(|n| u64::try_from(n).ok()).filter(|n| *n <= COUNT_MAX))
+}
+
+/// Runs a question for at most so many steps of SQLite's machine; `None` if it was stopped. Steps, not time: the
+/// answer to the same question about the same data does not depend on the weather.
+pub fn bounded<T>(
+    db: &Connection,
+    steps: u64,
+    question: impl FnOnce() -> rusqlite::Result<T>,
+) -> Result<Option<T>, Fault> {
+    const STRIDE: i32 = 10_000;
+    let mut left = steps / STRIDE as u64;
+    db.progress_handler(
+        STRIDE,
+        Some(move || {
+            left = left.saturating_sub(1);
+            left == 0
+        }),
+    );
+    let answer = question();
+    db.progress_handler(0, None::<fn() -> bool>);
+    match answer {
+        Ok(t) => Ok(Some(t)),
+        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A match on its way into the page; the greatest is the worst, so that a heap drops it first.
+struct Match {
+    id: i64,
+    score: f64,
+    position: (String, i64, String),
+    order: Order,
+}
+
+impl Ord for Match {
+    fn cmp(&self, other: &Match) -> Ordering {
+        match self.order {
+            // SQLite's bm25 is the better the smaller.
+            Order::Score => self.score.total_cmp(&other.score).then(other.id.cmp(&self.id)),
+            Order::Newest => other.position.cmp(&self.position),
+            Order::Oldest => self.position.cmp(&other.position),
+        }
+    }
+}
+
+impl PartialOrd for Match {
+    fn partial_cmp(&self, other: &Match) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Match {
+    fn eq(&self, other: &Match) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Match {}
+
+/// A page of full-text matches: one pass finds the best and counts, a second reads their rows.
+fn matching(db: &Connection, ask: &EventAsk, words: &Words) -> Result<Page<(Event, Option<f64>)>, Fault> {
+    let offset = match &ask.after {
+        Some(After::Offset(n)) => usize::try_from(*n).unwrap_or(usize::MAX),
+        Some(After::Position { .. }) => return Err(ReadError::Faulty("the cursor is of another order".into()).into()),
+        None => 0,
+    };
+    let wanted = ask.limit.saturating_add(offset).saturating_add(1);
+    let by_score = ask.order == Order::Score;
+    let mut clauses = Clauses::default();
+    clauses.add("log_events_fts MATCH ?", [Value::Text(expression(words))]);
+    let before = clauses_len(&ask.filter);
+    clauses.events(&ask.filter);
+    let join = if before || !by_score {
+        " JOIN log_events e ON e.id = f.rowid"
+    } else {
+        ""
+    };
+    let columns = if by_score {
+        "bm25(log_events_fts)"
+    } else {
+        "0, e.timestamp, coalesce(e.seq, 0), e._key"
+    };
+    let sql = format!(
+        "SELECT f.rowid, {columns} FROM log_events_fts f{join}{} ORDER BY f.rowid DESC LIMIT {}",
+        clauses.sql(),
+        MATCHES_MAX + 1
+    );
+    let mut heap = BinaryHeap::new();
+    let mut seen = 0u64;
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(clauses.params())?;
+    while let Some(row) = rows.next()? {
+        seen += 1;
+        let position = if by_score {
+            Default::default()
+        } else {
+            (row.get(2)?, row.get(3)?, row.get(4)?)
+        };
+        heap.push(Match {
+            id: row.get(0)?,
+            score: row.get(1)?,
+            position,
+            order: ask.order,
+        });
+        if heap.len() > wanted {
+            heap.pop();
+        }
+    }
+    let best: Vec<Match> = heap.into_sorted_vec().into_iter().skip(offset).collect();
+    let more = best.len() > ask.limit;
+    let sql = format!("SELECT {WHOLE} FROM log_events e WHERE e.id = ?");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut items = Vec::with_capacity(best.len());
+    for found in best.into_iter().take(ask.limit) {
+        // A row can be pruned between the two passes.
+        if let Some(event) = statement.query_row([found.id], |row| Ok(whole(row))).optional()? {
+            items.push((event, by_score.then_some(-found.score)));
+        }
+    }
+    let total = (ask.count && seen <= COUNT_MAX).then_some(seen);
+    Ok(Page { items, total, more })
+}
+
+/// Whether the filter has any condition.
+fn clauses_len(filter: &Filter) -> bool {
+    let mut clauses = Clauses::default();
+    clauses.events(filter);
+    !clauses.is_empty()
+}
+
+/// The query in FTS5's language; every word is quoted, so that none is taken for syntax.
+fn expression(words: &Words) -> String {
+    let term = |t: &crate::store::search::Term| format!("\"{}\"{}", t.text, if t.prefix { "*" } else { "" });
+    let joined = |without: bool, by: &str| {
+        let terms: Vec<String> = words.terms.iter().filter(|t| t.without == without).map(term).collect();
+        terms.join(by)
+    };
+    let wanted = joined(false, if words.any { " OR " } else { " AND " });
+    let unwanted = joined(true, " OR ");
+    if unwanted.is_empty() {
+        wanted
+    } else {
+        format!("({wanted}) NOT ({unwanted})")
+    }
+}
+
+pub fn scan(db: &Connection, filter: &Filter, oldest_first: bool, visit: Visit<'_, Event>) -> Result<(), Fault> {
+    let mut clauses = Clauses::default();
+    clauses.events(filter);
+    let sql = format!(
+        "SELECT {LEAN} FROM log_events e{}{} ORDER BY {}",
+        index_for(filter),
+        clauses.sql(),
+        order_by(!oldest_first)
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(clauses.params())?;
+    while let Some(row) = rows.next()? {
+        let mut event = lean(row);
+        if let Some(e) = &mut event.exception {
+            e.traceback = None;
+        }
+        if !visit(event) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+pub fn tail(db: &Connection, filter: &Filter, mark: Option<Mark>, limit: usize) -> Result<(Vec<Event>, Mark), Fault> {
+    let last: i64 = db
+        .prepare_cached("SELECT coalesce(max(id), 0) FROM log_events")?
+        .query_row([], |r| r.get(0))?;
+    let Some(from) = mark
+        .as_ref()
+        .and_then(|m| m.0.first())
+        .and_then(|m| m.parse::<i64>().ok())
+    else {
+        return Ok((Vec::new(), Mark(vec![last.to_string()])));
+    };
+    let mut clauses = Clauses::default();
+    clauses.add("e.id > ? AND e.id <= ?", [Value::Integer(from), Value::Integer(last)]);
+    clauses.events(filter);
+    let sql = format!(
+        "SELECT e.id, {WHOLE} FROM log_events e NOT INDEXED{} ORDER BY e.id LIMIT {limit}",
+        clauses.sql()
+    );
+    // The id comes behind the columns that `whole` counts off.
+    let sql = sql.replacen(&format!("e.id, {WHOLE}"), &format!("{WHOLE}, e.id"), 1);
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(clauses.params())?;
+    let mut items = Vec::new();
+    let mut reached = last;
+    while let Some(row) = rows.next()? {
+        items.push(whole(row));
+        if items.len() == limit {
+            reached = row.get(super::rows::BEHIND)?;
+        }
+    }
+    Ok((items, Mark(vec![reached.to_string()])))
+}
