@@ -1,6 +1,7 @@
 //! One integration binary. Each module tests one promise of the program, through its public surface.
 
 mod arango_delivery;
+mod arango_live;
 mod arango_schema;
 mod cli;
 mod config;

@@ -137,6 +137,14 @@ fn document(row: &RunRow, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
+/// The stored form of a run, as a value.
+#[must_use]
+pub fn stored(row: &RunRow) -> serde_json::Value {
+    let mut out = Vec::new();
+    document(row, &mut out);
+    serde_json::from_slice(&out).unwrap_or_default()
+}
+
 fn name(field: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(field.as_bytes());

@@ -202,18 +202,18 @@ fn failed(error: &RecordError) -> QueryError {
 }
 
 fn merge_runs(database: &mut Database, binds: &Value) -> Result<Outcome, QueryError> {
-    let runs = collection(database, "script_runs")?;
+    let table = collection(database, "script_runs")?;
     let updates = binds["runs"].as_array().cloned().unwrap_or_default();
-    let before = (runs.documents.clone(), runs.revision);
+    let before = (table.documents.clone(), table.revision);
     for u in &updates {
         let key = u["_key"].as_str().unwrap_or_default();
-        let stored = runs.documents.get(key).map(row);
+        let stored = table.documents.get(key).map(row);
         let update = update(&row(u));
-        let mut merged = document(&merge(stored, &update));
+        let mut merged = runs::stored(&merge(stored, &update));
         merged["_key"] = key.into();
-        if let Err(e) = documents::put(runs, merged, &Mode::Replace) {
+        if let Err(e) = documents::put(table, merged, &Mode::Replace) {
             // A query is one transaction.
-            (runs.documents, runs.revision) = before;
+            (table.documents, table.revision) = before;
             return Err(failed(&e));
         }
     }
@@ -267,25 +267,6 @@ fn update(row: &RunRow) -> RunUpdate {
         metadata: row.metadata.clone(),
         end: row.end.clone(),
     }
-}
-
-fn document(row: &RunRow) -> Value {
-    let time = logagent::record::format_time;
-    let end = row.end.as_ref();
-    let mut doc = json!({
-        "execution_id": row.execution_id, "script_name": row.script_name, "start_time": time(row.start_time),
-        "start_declared": row.start_declared.then_some(true), "last_seen": time(row.last_seen),
-        "status": row.status(), "end_time": row.end_time().map(time),
-        "end_at": end.map(|e| e.time).filter(|t| Some(*t) != row.end_time()).map(time),
-        "end_declared": end.filter(|e| e.declared).map(|_| true), "error": end.and_then(|e| e.error.clone()),
-        "duration_seconds": row.duration_seconds(), "pid": row.pid, "host": row.host,
-        "parent_execution_id": row.parent_execution_id,
-        "metadata": row.metadata.as_deref().and_then(|m| serde_json::from_str::<Value>(m).ok()),
-    });
-    if let Some(map) = doc.as_object_mut() {
-        map.retain(|_, v| !v.is_null());
-    }
-    doc
 }
 
 fn tied(database: &mut Database, binds: &Value) -> Result<Outcome, QueryError> {

@@ -316,11 +316,11 @@ fn serve(mut stream: TcpStream, world: &Arc<Mutex<World>>) {
             }
             Some(What::Cut) => {
                 lock.note(&request, 0);
-                return;
+                break;
             }
             Some(What::CutAfter) => {
                 lock.handle(&request);
-                return;
+                break;
             }
             Some(What::RefuseAfter(status, num, message)) => {
                 lock.handle(&request);
@@ -355,5 +355,6 @@ fn serve(mut stream: TcpStream, world: &Arc<Mutex<World>>) {
             break;
         }
     }
+    // The gate holds the connection too, so dropping it here would not end it.
     let _ = stream.shutdown(std::net::Shutdown::Both);
 }

@@ -1,0 +1,357 @@
+//! A real server, where `LOGAGENT_TEST_ARANGO_URL` names one (`http://user:password@host:8529`): what the documentation
+//! leaves open, as a test that runs first, so that a wrong assumption shows at once. Each use makes a database of its
+//! own, `script_logs_test_<8 hex digits>`, and drops it whatever happens.
+
+use std::future::Future;
+use std::io::Write as _;
+use std::sync::{Arc, Once};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use logagent::config;
+use logagent::store::arango::client::{Request, Scope};
+use logagent::store::arango::{Arango, Client, Error, QueryOptions, runs};
+use logagent::store::{Batch, RunEnd, RunUpdate, Sink, Status};
+use serde_json::{Value, json};
+
+const VARIABLE: &str = "LOGAGENT_TEST_ARANGO_URL";
+
+/// Where the server is, and who may do everything there.
+pub struct Server {
+    endpoint: String,
+    username: String,
+    password: String,
+}
+
+impl Server {
+    /// `None`, said once and past the test runner's capture, where none is named.
+    pub fn named() -> Option<Server> {
+        static SAID: Once = Once::new();
+        let Ok(url) = std::env::var(VARIABLE) else {
+            SAID.call_once(|| {
+                let note = format!("note: {VARIABLE} is not set, so nothing was tested against a real ArangoDB\n");
+                let _ = std::io::stderr().write_all(note.as_bytes());
+            });
+            return None;
+        };
+        let (scheme, rest) = url.split_once("://").expect("a URL");
+        let (login, host) = rest.rsplit_once('@').unwrap_or(("root:", rest));
+        let (username, password) = login.split_once(':').unwrap_or((login, ""));
+        Some(Server {
+            endpoint: format!("{scheme}://{host}"),
+            username: username.to_string(),
+            password: password.to_string(),
+        })
+    }
+
+    /// A fresh name for a database; the schema creates it.
+    pub fn database(&self) -> Database {
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let seed = [nanos.to_le_bytes(), u128::from(std::process::id()).to_le_bytes()].concat();
+        let name = format!("script_logs_test_{:08x}", xxhash_rust::xxh3::xxh3_64(&seed) as u32);
+        Database {
+            settings: config::Arangodb {
+                endpoints: vec![self.endpoint.clone()],
+                database: name,
+                username: self.username.clone(),
+                password: self.password.clone(),
+                auth: config::Auth::Jwt,
+                ca_file: None,
+                compression: config::Compression::None,
+                timeout: Duration::from_secs(60),
+                shards: 1,
+                replication_factor: 1,
+            },
+        }
+    }
+}
+
+/// A database that goes when this does.
+pub struct Database {
+    pub settings: config::Arangodb,
+}
+
+impl Database {
+    /// Runs on a thread and a runtime of its own, for callers that are within one.
+    pub fn on_the_side<T: Send + 'static, F: Future<Output = T>>(
+        &self,
+        f: impl FnOnce(Arango) -> F + Send + 'static,
+    ) -> T {
+        let settings = self.settings.clone();
+        let work = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(f(Arango::open(&settings).expect("settings")))
+        };
+        std::thread::spawn(work).join().expect("no panic")
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let name = self.settings.database.clone();
+        self.on_the_side(|store| async move {
+            let path = ["_api", "database", name.as_str()];
+            let request = Request::new(reqwest::Method::DELETE, &path).scope(Scope::System);
+            let _ = store.client().send(request).await;
+        });
+    }
+}
+
+/// The answer's status, number and body.
+async fn ask(client: &Client, request: Request<'_>) -> (u16, Option<i64>, Value) {
+    match client.send(request).await {
+        Ok(answer) => (answer.status, None, answer.json().unwrap_or_default()),
+        Err(Error::Api(e)) => (e.status, e.num, Value::Null),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+fn insert<'a>(body: &str, query: &'a str) -> Request<'a> {
+    Request::post(&["_api", "document", "log_events"], body.to_string().into()).query(query)
+}
+
+fn event(key: &str) -> String {
+    format!(
+        r#"{{"_key":"{key}","timestamp":"2026-11-21T02:20:24.054432Z","level":"INFO","message":"m","execution_id":"e"}}"#
+    )
+}
+
+#[test]
+fn the_assumptions_hold_on_a_real_arangodb_where_one_is_named() {
+    let Some(server) = Server::named() else { return };
+    let database = server.database();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let store = Arango::open(&database.settings).unwrap();
+        println!("server {}", store.version().await.expect("a version"));
+        store.ensure_schema(false).await.expect("a schema");
+        let again = store.ensure_schema(false).await.expect("the schema again");
+        let changed: Vec<_> = again
+            .iter()
+            .filter(|o| o.action != logagent::store::SchemaAction::Unchanged)
+            .collect();
+        assert!(changed.is_empty(), "a second run changed {changed:?}");
+        let client = store.client();
+        silent_and_telling_answers(client).await;
+        bodies_that_are_refused_whole(client).await;
+        names_that_exist(client).await;
+        a_missing_database(&server).await;
+        compressed_bodies(&database).await;
+        availability(client).await;
+        what_explain_says(client).await;
+        a_limit_on_queueing(client).await;
+        a_late_view(client).await;
+        merging_runs_as_the_pure_rules_do(&store).await;
+    });
+}
+
+async fn silent_and_telling_answers(client: &Client) {
+    let silent = "overwriteMode=ignore&silent=true";
+    let telling = "overwriteMode=ignore&silent=false";
+    let good = format!("[{},{}]", event("a"), event("b"));
+    assert_eq!(ask(client, insert(&good, silent)).await, (202, None, json!({})));
+    // Ignored duplicates may show as objects with an identity; they must not show as errors.
+    let (status, _, body) = ask(client, insert(&good, silent)).await;
+    let errors = body
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|e| e["error"] == true)
+        .count();
+    assert_eq!((status, errors), (202, 0), "{body}");
+    let mixed = format!(
+        r#"[{},{{"_key":"no/key"}},{{"_key":"x","level":"INFO"}},{}]"#,
+        event("c"),
+        event("a")
+    );
+    let (status, _, body) = ask(client, insert(&mixed, silent)).await;
+    assert_eq!(status, 202);
+    assert!(body.as_array().is_some_and(|a| !a.is_empty()), "{body}");
+    let (_, _, body) = ask(client, insert(&mixed, telling)).await;
+    let numbers: Vec<Value> = body.as_array().unwrap().iter().map(|e| e["errorNum"].clone()).collect();
+    assert_eq!(numbers, [Value::Null, json!(1221), json!(1620), Value::Null], "{body}");
+    let (status, _, body) = ask(client, insert("[]", silent)).await;
+    assert!(status == 202, "an empty array: {status} {body}");
+}
+
+async fn bodies_that_are_refused_whole(client: &Client) {
+    let twice = r#"[{"_key":"t","a":1,"a":2}]"#;
+    for body in [twice, r#"[{"_key":"t"#, "nonsense"] {
+        let (status, num, _) = ask(client, insert(body, "overwriteMode=ignore")).await;
+        assert_eq!((status, num), (400, Some(600)), "{body}");
+    }
+    let mut request = insert("", "overwriteMode=ignore");
+    request.body = Some(bytes::Bytes::from_static(b"[{\"_key\":\"t\",\"a\":\"\xff\"}]"));
+    let (status, num, _) = ask(client, request).await;
+    assert_eq!((status, num), (400, Some(600)), "invalid UTF-8");
+    let deep = format!(r#"[{{"_key":"deep","a":{}1{}}}]"#, "[".repeat(250), "]".repeat(250));
+    let (status, num, _) = ask(client, insert(&deep, "overwriteMode=ignore")).await;
+    assert_eq!((status, num), (400, Some(600)), "250 levels");
+}
+
+async fn names_that_exist(client: &Client) {
+    let clash = json!({"type": "persistent", "name": "time", "fields": ["other"]});
+    let request = Request::post(&["_api", "index"], clash.to_string().into()).query("collection=log_events");
+    let (status, num, _) = ask(client, request).await;
+    assert!(
+        status == 409 && matches!(num, Some(1005 | 1207)),
+        "a clash of index names: {status} {num:?}"
+    );
+    let collection = json!({"name": "log_events"}).to_string();
+    let (status, num, _) = ask(client, Request::post(&["_api", "collection"], collection.into())).await;
+    assert_eq!((status, num), (409, Some(1207)));
+}
+
+async fn a_missing_database(server: &Server) {
+    let nowhere = Arango::open(&server.database().settings).unwrap();
+    let (status, num, _) = ask(nowhere.client(), Request::get(&["_api", "version"])).await;
+    assert_eq!((status, num), (404, Some(1228)), "for a user who may see all databases");
+}
+
+async fn compressed_bodies(database: &Database) {
+    let mut settings = database.settings.clone();
+    settings.compression = config::Compression::Gzip;
+    let store = Arango::open(&settings).unwrap();
+    let mut batch = Batch::default();
+    for i in 0..50 {
+        batch.events.push(event(&format!("gz{i}")).as_bytes());
+    }
+    assert_eq!(store.write(&Arc::new(batch)).await.unwrap().stored, 50);
+}
+
+async fn availability(client: &Client) {
+    let path = ["_admin", "server", "availability"];
+    let (status, _, body) = ask(client, Request::get(&path).scope(Scope::Open)).await;
+    assert_eq!((status, &body["mode"]), (200, &json!("default")));
+}
+
+async fn what_explain_says(client: &Client) {
+    let writes = [
+        "FOR d IN log_events REMOVE d IN log_events",
+        "UPSERT {_key: 'x'} INSERT {_key: 'x'} UPDATE {} IN script_runs",
+        "LET x = (FOR d IN log_events UPDATE d WITH {a: 1} IN log_events RETURN 1) RETURN LENGTH(x)",
+    ];
+    for query in writes {
+        assert!(
+            !client.explain(query, &json!({})).await.unwrap().reads_only(),
+            "{query}"
+        );
+    }
+    let reads = client
+        .explain("FOR d IN log_events FILTER d.message == @m RETURN d", &json!({"m": 1}))
+        .await
+        .unwrap();
+    assert!(reads.reads_only());
+}
+
+async fn a_limit_on_queueing(client: &Client) {
+    let slow = QueryOptions {
+        max_runtime: Duration::from_millis(200),
+        ..QueryOptions::default()
+    };
+    let failed = client.rows::<_, Value>("RETURN SLEEP(5)", &json!({}), &slow).await;
+    assert!(
+        matches!(&failed, Err(Error::Api(e)) if e.num == Some(1500)),
+        "maxRuntime: {failed:?}"
+    );
+    let small = QueryOptions {
+        memory_limit: 1 << 16,
+        ..QueryOptions::default()
+    };
+    let failed = client
+        .rows::<_, Value>("RETURN LENGTH(FOR i IN 1..1000000 RETURN i)", &json!({}), &small)
+        .await;
+    assert!(
+        matches!(&failed, Err(Error::Api(e)) if e.num == Some(32)),
+        "memoryLimit: {failed:?}"
+    );
+    let paged = QueryOptions {
+        batch_size: 10,
+        ..QueryOptions::default()
+    };
+    let (rows, _) = client
+        .rows::<_, u32>("FOR i IN 1..95 RETURN i", &json!({}), &paged)
+        .await
+        .unwrap();
+    assert_eq!(rows, (1..=95).collect::<Vec<u32>>());
+}
+
+async fn a_late_view(client: &Client) {
+    let query =
+        "FOR d IN log_events_view SEARCH ANALYZER(d.message == 'm', 'text_en') COLLECT WITH COUNT INTO n RETURN n";
+    for _ in 0..100 {
+        let (rows, _) = client
+            .rows::<_, u64>(query, &json!({}), &QueryOptions::default())
+            .await
+            .unwrap();
+        if rows.first().is_some_and(|n| *n >= 50) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the view never showed what was stored");
+}
+
+/// The query and the pure rules, side by side over many random stories of one run.
+async fn merging_runs_as_the_pure_rules_do(store: &Arango) {
+    let mut state = 0x1234_5678_9ABC_DEF0_u64;
+    let mut dice = |n: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % n
+    };
+    let statuses = [
+        Status::Success,
+        Status::Failed,
+        Status::Crashed,
+        Status::Ended,
+        Status::Lost,
+    ];
+    let mut expected = Vec::new();
+    for story in 0..60 {
+        let mut row = None;
+        for _ in 0..=dice(4) {
+            let text = |n: u64| (n > 0).then(|| ["a", "B", "é", "b"][n as usize % 4].to_string());
+            let update = RunUpdate {
+                execution_id: format!("story {story}"),
+                script_name: text(dice(5)).unwrap_or_default(),
+                start_time: 1_000_000 + dice(20) as i64,
+                start_declared: dice(2) == 0,
+                last_seen: 1_000_000 + dice(20) as i64,
+                pid: (dice(2) == 0).then(|| dice(3) as i64 + 1),
+                host: text(dice(5)),
+                parent_execution_id: text(dice(5)),
+                metadata: (dice(2) == 0).then(|| format!(r#"{{"v":{}}}"#, dice(3))),
+                end: (dice(2) == 0).then(|| RunEnd {
+                    status: statuses[dice(5) as usize],
+                    time: 1_000_000 + dice(20) as i64,
+                    declared: dice(3) == 0,
+                    error: text(dice(5)),
+                }),
+            };
+            row = Some(logagent::store::runs::merge(row, &update));
+            let batch = Batch {
+                runs: vec![update],
+                ..Batch::default()
+            };
+            store.write(&Arc::new(batch)).await.unwrap();
+        }
+        expected.extend(row);
+    }
+    for row in expected {
+        let binds = json!({"id": row.execution_id});
+        let query = "FOR r IN script_runs FILTER r.execution_id == @id RETURN UNSET(r, '_id', '_rev')";
+        let (found, _) = store
+            .client()
+            .rows::<_, Value>(query, &binds, &QueryOptions::default())
+            .await
+            .unwrap();
+        assert_eq!(found, [runs::stored(&row)], "{row:?}");
+    }
+}
