@@ -6,6 +6,7 @@ mod arango_schema;
 mod cli;
 mod config;
 mod harness;
+mod metrics;
 mod query_cli;
 mod query_more;
 mod sample;
