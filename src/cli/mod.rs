@@ -11,10 +11,13 @@ mod demo;
 pub mod exit;
 mod init;
 mod logging;
+mod monitor;
 pub mod read;
+mod scratch;
 mod shell;
 mod show;
 mod status;
+mod stress;
 
 use std::ffi::OsString;
 
@@ -98,6 +101,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::DeadLetter(args) => dead_letter::run(&args.action, &context),
         Verb::Init(args) => init::run(args, &context),
         Verb::Check(_) => check::run(&context),
+        Verb::Monitor(args) => monitor::run(args, &context),
+        Verb::Stress(args) => stress::run(args, &context),
         _ => Err(Failure::usage("not built yet")),
     }
 }

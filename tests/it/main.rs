@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod harness;
 mod metrics;
+mod monitor;
 mod query_cli;
 mod query_more;
 mod sample;
