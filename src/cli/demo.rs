@@ -45,7 +45,7 @@ pub(super) fn run(args: &args::Demo) -> Result<Exit, Failure> {
         ),
         ("What exactly happened?", &["get", &key, "-B", "2"]),
         ("The failed run in a page:", &["summary", &failed]),
-        ("How do its events hang together?", &["graph", &failed]),
+        ("How do the events of the newest run hang together?", &["graph", "last"]),
         ("What did the report return?", &["response", "report"]),
     ];
     for (why, verb) in questions {

@@ -1,7 +1,8 @@
 //! The story that the demo tells, as the lines that loguru would have written.
 //!
-//! A nightly import works; the next night a row has no user and it fails; it is mended, which its log says, and works
-//! again; a report draws a conclusion from it. Times lie in the last hour, so that every verb sees them.
+//! A nightly import works; the next night an order has no user and it fails; it is mended, which its log says, and
+//! works again; a report tries its upload twice, and writes down what was learnt. Times lie in the last hour, so that
+//! every verb sees them.
 
 use std::fmt::Write as _;
 
@@ -176,6 +177,14 @@ Traceback (most recent call last):
 ImportFailed: order 4714 has no user
 ";
 
+const REFUSED: &str = "Traceback (most recent call last):
+
+> File \"/srv/jobs/report.py\", line 36, in upload
+    connection.request(\"PUT\", path, body)
+
+ConnectionRefusedError: [Errno 111] Connection refused
+";
+
 fn night_that_fails(start: DateTime<Utc>, pid: u32) -> Vec<String> {
     let mut p = Process::start("etl", pid + 1, start);
     begin(&mut p, "1.4");
@@ -192,7 +201,7 @@ fn night_that_fails(start: DateTime<Utc>, pid: u32) -> Vec<String> {
         Some(exception),
     );
     let end = json!({"event": "run_end", "status": "failed", "error": "ImportFailed: order 4714 has no user"});
-    p.log(2_000, "ERROR", ("main", 26), "stopped", end);
+    p.log(2_000, "INFO", ("main", 26), "stopped", end);
     p.lines
 }
 
@@ -228,6 +237,22 @@ fn report(start: DateTime<Utc>, pid: u32) -> Vec<String> {
     p.log(0, "INFO", ("main", 9), "report started", metadata);
     let login = json!({"url": "https://svc:hunter2@reports.example/upload"});
     p.log(90, "DEBUG", ("upload", 33), "uploading", login);
+    let refused = ("ConnectionRefusedError", "[Errno 111] Connection refused", REFUSED);
+    p.write(
+        300,
+        "ERROR",
+        ("upload", 38),
+        "upload failed",
+        json!({"attempt": 1}),
+        Some(refused),
+    );
+    p.log(
+        500,
+        "INFO",
+        ("upload", 41),
+        "retrying the upload",
+        json!({"attempt": 2}),
+    );
     let learning = json!({
         "event": "learning",
         "function_name": "load",
