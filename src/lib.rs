@@ -41,6 +41,9 @@
 //!
 //! `tests/it/tidy.rs` keeps the permitted imports between modules.
 
+// Essays explain a module to its readers, who see its private items too.
+#![allow(rustdoc::private_intra_doc_links)]
+
 pub mod cli;
 pub mod config;
 pub mod query;

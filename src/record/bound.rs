@@ -2,7 +2,7 @@
 //!
 //! What has a field of its own in the document (`execution_id`, `script_name`, `tags`, `embeddings`, `event`, `host`) is
 //! lifted out of the extra values. All else stays there, so that it can be asked for, and is known in
-//! [`Bound`] besides. A value that cannot be what its name says stays where it is, too.
+//! [`super::Bound`] besides. A value that cannot be what its name says stays where it is, too.
 
 use std::borrow::Cow;
 

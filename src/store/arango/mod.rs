@@ -14,7 +14,7 @@
 //!
 //! # Operation
 //!
-//! [`client`] carries one request to one of the endpoints, as somebody ([`auth`]). [`deliver`] inserts arrays of
+//! [`client`] carries one request to one of the endpoints, as somebody ([`auth`]). [`mod@deliver`] inserts arrays of
 //! documents and accounts for every one of them. [`runs`] and [`causality`] write what is rarer, in AQL. [`schema`]
 //! brings the server to what [`definitions`] says. [`cursor`] asks questions.
 //!
