@@ -30,6 +30,7 @@
 pub mod connect;
 pub mod fault;
 mod log;
+pub mod prune;
 pub mod read;
 mod relate;
 pub mod rows;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::search::{PruneAsk, Pruned};
 use super::{Batch, Report, SchemaObject, Sink, WriteError};
 
 /// Jobs that may wait for the writing thread; further callers wait without blocking the runtime.
@@ -74,6 +76,23 @@ impl SqliteStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Deletes what `ask` names, on the writing thread, step by step between batches; `progress` is told after each.
+    /// For retention: looks no further than the rows that came first, see [`prune`].
+    ///
+    /// # Errors
+    /// As for writing. What was deleted before stays deleted.
+    pub async fn prune(&self, ask: PruneAsk, mut progress: impl FnMut(&Pruned)) -> Result<Pruned, WriteError> {
+        let mut pass = Box::new(prune::Pass::new(ask, false));
+        loop {
+            let (back, more) = self.ask(|answer| writer::Job::Prune(pass, answer)).await??;
+            pass = back;
+            progress(&pass.done);
+            if !more {
+                return Ok(pass.done);
+            }
+        }
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> writer::Job) -> Result<T, WriteError> {

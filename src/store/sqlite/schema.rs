@@ -408,7 +408,8 @@ fn plan(db: &Connection) -> rusqlite::Result<Vec<(&'static Object, SchemaAction)
 }
 
 fn apply(tx: &Connection, found: i64, steps: &[Step]) -> Result<(), SchemaError> {
-    let first = usize::try_from(found.max(1) - 1).unwrap_or(0);
+    // A file without any version is made as it is to be.
+    let first = usize::try_from(found - 1).unwrap_or(steps.len());
     for step in steps.iter().skip(first) {
         step(tx)?;
     }
@@ -440,4 +441,28 @@ fn stored_sql(db: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     })
     .optional()
     .map(|sql| sql.map(Option::unwrap_or_default))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_runs_the_steps_behind_the_found_version_and_no_others() {
+        let steps: &[Step] = &[
+            |db| db.execute_batch("CREATE TABLE step_1 (a)"),
+            |db| db.execute_batch("CREATE TABLE step_2 (a)"),
+        ];
+        let made = |found| {
+            let db = Connection::open_in_memory().unwrap();
+            apply(&db, found, steps).unwrap();
+            let names = "SELECT group_concat(name) FROM sqlite_master WHERE name LIKE 'step%' ORDER BY name";
+            db.query_row(names, [], |r| r.get::<_, Option<String>>(0)).unwrap()
+        };
+        assert_eq!(made(1).as_deref(), Some("step_1,step_2"));
+        assert_eq!(made(2).as_deref(), Some("step_2"));
+        assert_eq!(made(3), None);
+        // A new file is made as it is to be; there is nothing to bring forward.
+        assert_eq!(made(0), None);
+    }
 }

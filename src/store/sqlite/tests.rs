@@ -61,3 +61,179 @@ fn a_batch_is_stored_once_and_found_by_plain_sql_and_full_text() {
     db.execute_batch("INSERT INTO log_events_fts (log_events_fts, rank) VALUES ('integrity-check', 1)")
         .unwrap();
 }
+
+async fn refusal(store: &SqliteStore) -> String {
+    match store.write(&batch(&[doc("k1", "hello")])).await {
+        Err(WriteError::Refused(text)) => text,
+        other => panic!("refused was expected, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    let text = "my notes, not a database\n".repeat(100);
+    std::fs::write(&path, &text).unwrap();
+    runtime().block_on(async {
+        let store = SqliteStore::open(&path).unwrap();
+        assert!(refusal(&store).await.contains("is not a SQLite database"));
+        assert!(store.ensure_schema(false).await.is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        // Moved away, the same handle goes on.
+        std::fs::rename(&path, dir.path().join("notes")).unwrap();
+        assert_eq!(store.write(&batch(&[doc("k1", "hello")])).await.unwrap().stored, 1);
+    });
+}
+
+#[test]
+fn a_database_of_someone_else_is_refused_where_names_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TABLE log_events (mine)").unwrap();
+    runtime().block_on(async {
+        let store = SqliteStore::open(&path).unwrap();
+        assert!(refusal(&store).await.contains("log_events that is not logagent's"));
+    });
+    assert_eq!(
+        db.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get::<_, i64>(0)),
+        Ok(1)
+    );
+}
+
+#[test]
+fn a_newer_schema_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    runtime().block_on(async {
+        let store = SqliteStore::open(&path).unwrap();
+        store.ensure_schema(false).await.unwrap();
+        drop(store);
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
+        let store = SqliteStore::open(&path).unwrap();
+        assert!(refusal(&store).await.contains("upgrade logagent"));
+    });
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_or_used_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "x").unwrap();
+    runtime().block_on(async {
+        let store = SqliteStore::open(&dir.path().join("file/logs.db")).unwrap();
+        assert!(refusal(&store).await.contains("cannot create the directory"));
+        let store = SqliteStore::open(dir.path()).unwrap();
+        assert!(refusal(&store).await.contains("is a directory"));
+    });
+}
+
+#[test]
+fn a_read_only_file_is_refused_as_such() {
+    let db = rusqlite::Connection::open_in_memory().unwrap();
+    db.pragma_update(None, "query_only", true).unwrap();
+    let error = db.execute_batch("CREATE TABLE t (a)").unwrap_err();
+    let WriteError::Refused(text) = fault::explain(&error, Path::new("/x/logs.db")) else {
+        panic!("refused was expected");
+    };
+    assert!(text.contains("write permission"), "{text}");
+}
+
+#[test]
+fn a_full_disk_is_refused_as_such() {
+    let db = rusqlite::Connection::open_in_memory().unwrap();
+    db.execute_batch("CREATE TABLE t (a); PRAGMA max_page_count = 3")
+        .unwrap();
+    let error = db.execute("INSERT INTO t VALUES (zeroblob(100000))", []).unwrap_err();
+    let WriteError::Refused(text) = fault::explain(&error, Path::new("/x/logs.db")) else {
+        panic!("refused was expected");
+    };
+    assert!(text.contains("no space left"), "{text}");
+    assert!(!fault::is_fatal(&error));
+}
+
+#[test]
+fn a_lock_of_another_program_is_waited_for_and_then_passing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    runtime().block_on(async {
+        let store = SqliteStore::open(&path).unwrap();
+        store.ensure_schema(false).await.unwrap();
+        let other = rusqlite::Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let b = batch(&[doc("k1", "hello")]);
+        match store.write(&b).await {
+            Err(WriteError::Away(text)) => assert!(text.contains("locked by another process"), "{text}"),
+            other => panic!("away was expected, not {other:?}"),
+        }
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(store.write(&b).await.unwrap().known, 0);
+    });
+}
+
+#[test]
+fn a_database_that_was_deleted_under_the_agent_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    runtime().block_on(async {
+        let store = SqliteStore::open(&path).unwrap();
+        store.write(&batch(&[doc("k1", "hello")])).await.unwrap();
+        for file in ["logs.db", "logs.db-wal", "logs.db-shm"] {
+            std::fs::remove_file(dir.path().join(file)).unwrap();
+        }
+        assert_eq!(store.write(&batch(&[doc("k1", "hello")])).await.unwrap().known, 0);
+        assert!(path.exists());
+    });
+}
+
+#[test]
+fn the_log_stays_short_under_load_and_a_reader_does_not_stop_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    let long = "many words of a long message ".repeat(200);
+    runtime().block_on(async {
+        let store = SqliteStore::open(&path).unwrap();
+        store.ensure_schema(false).await.unwrap();
+        let reader = rusqlite::Connection::open(&path).unwrap();
+        for round in 0..30 {
+            if round == 10 {
+                reader.execute_batch("BEGIN; SELECT count(*) FROM log_events").unwrap();
+            }
+            if round == 20 {
+                reader.execute_batch("COMMIT").unwrap();
+            }
+            let docs: Vec<_> = (0..300).map(|i| doc(&format!("k{round:02}_{i:03}"), &long)).collect();
+            store.write(&batch(&docs)).await.unwrap();
+        }
+    });
+    let log = std::fs::metadata(dir.path().join("logs.db-wal")).map_or(0, |m| m.len());
+    assert!(log < 128 << 20, "{log} bytes");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    assert_eq!(
+        db.query_row("SELECT count(*) FROM log_events", [], |r| r.get::<_, i64>(0)),
+        Ok(9000)
+    );
+}
+
+#[test]
+fn a_missing_or_changed_index_is_put_right_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = rusqlite::Connection::open(dir.path().join("logs.db")).unwrap();
+    schema::ensure(&db, false).unwrap();
+    db.execute_batch("DROP INDEX log_events_script; DROP INDEX log_events_time; CREATE INDEX log_events_time ON log_events (timestamp)")
+        .unwrap();
+    let actions = |dry| {
+        let mut changed = schema::ensure(&db, dry).unwrap();
+        changed.retain(|o| o.action != super::super::SchemaAction::Unchanged);
+        changed.into_iter().map(|o| (o.name, o.action)).collect::<Vec<_>>()
+    };
+    use super::super::SchemaAction::{Created, Updated};
+    let expected = vec![
+        ("log_events/time".to_owned(), Updated),
+        ("log_events/script".to_owned(), Created),
+    ];
+    assert_eq!(actions(true), expected);
+    assert_eq!(actions(false), expected);
+    assert_eq!(actions(false), vec![]);
+}

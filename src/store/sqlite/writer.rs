@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::prune::Pass;
 use super::{connect, fault, log, schema, write};
 use crate::store::{Batch, Report, SchemaObject, WriteError};
 
@@ -18,6 +19,8 @@ pub enum Job {
     Probe(Answer<()>),
     Schema(bool, Answer<Vec<SchemaObject>>),
     Barrier(Answer<()>),
+    /// One step; answers with the pass, and whether there is more to do.
+    Prune(Box<Pass>, Answer<(Box<Pass>, bool)>),
 }
 
 pub struct Writer {
@@ -51,6 +54,11 @@ impl Writer {
                 }
                 Job::Schema(dry, answer) => {
                     let _ = answer.send(self.schema(dry));
+                }
+                Job::Prune(mut pass, answer) => {
+                    let more = self.with(|db| pass.step(db));
+                    let _ = answer.send(more.map(|more| (pass, more)));
+                    self.checkpoint();
                 }
                 Job::Barrier(answer) => {
                     let _ = answer.send(self.with(write::barrier));
