@@ -1,7 +1,7 @@
 //! The top level of a finished document, field by field, without building a tree.
 //!
-//! What is scanned here was written by this program, so it is valid JSON; on anything else the scan ends with `None`
-//! and never reads out of bounds.
+//! What is scanned here was written by this program, so it is valid JSON. On anything else the scan ends with `None`,
+//! so that a store can refuse the record instead of keeping half of it (`record::fields` ends without a word).
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub struct Field<'a> {
 /// The fields of the object `doc`, in order. Yields `None` once, then ends, where it is not an object.
 pub fn of(doc: &[u8]) -> Fields<'_> {
     Fields {
-        rest: std::str::from_utf8(doc).unwrap_or("").trim_ascii(),
+        rest: simdutf8::basic::from_utf8(doc).unwrap_or("").trim_ascii(),
         state: State::Start,
     }
 }
@@ -80,7 +80,7 @@ impl<'a> Fields<'a> {
 /// The items of the array `doc`, in order, as raw tokens. Yields `None` once, then ends, where it is not an array.
 pub fn items(doc: &[u8]) -> Items<'_> {
     Items {
-        rest: std::str::from_utf8(doc).unwrap_or("").trim_ascii(),
+        rest: simdutf8::basic::from_utf8(doc).unwrap_or("").trim_ascii(),
         state: State::Start,
     }
 }

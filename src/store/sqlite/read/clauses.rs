@@ -50,15 +50,6 @@ impl Clauses {
         (self.sql(), self.binds)
     }
 
-    /// The same of these conditions and `others` together.
-    pub fn joined(&self, others: &Clauses) -> (String, Vec<Value>) {
-        let both = Clauses {
-            terms: [&self.terms[..], &others.terms].concat(),
-            binds: [&self.binds[..], &others.binds].concat(),
-        };
-        both.into_parts()
-    }
-
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }

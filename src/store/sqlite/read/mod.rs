@@ -13,7 +13,6 @@ mod clauses;
 mod events;
 mod groups;
 mod others;
-mod prune;
 mod raw;
 mod rows;
 
@@ -22,7 +21,7 @@ use std::sync::Mutex;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{fault, schema};
+use super::{fault, prune, schema};
 use crate::store::WriteError;
 use crate::store::search::{
     Count, CountAsk, EventAsk, Filter, Fixed, LearningAsk, Mark, Page, PruneAsk, Pruned, RawAsk, RawRow, ReadError,
@@ -217,7 +216,7 @@ impl Search for SqliteReader {
     }
 
     fn prune(&self, ask: &PruneAsk, progress: &mut dyn FnMut(&Pruned)) -> Result<Pruned, ReadError> {
-        prune::prune(&self.path, ask, progress).map_err(|e| e.explain(&self.path))
+        prune::run(&self.path, ask, progress).map_err(refused)
     }
 
     fn raw(&self, ask: &RawAsk, visit: Visit<'_, RawRow>) -> Result<(), ReadError> {
