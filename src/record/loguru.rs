@@ -7,7 +7,8 @@
 
 use std::borrow::Cow;
 
-use super::scan::{Scan, Watch};
+use super::redact::Names;
+use super::scan::Scan;
 use super::{Exception, Micros, Record, Text, bound, exception, fields, level, time};
 use crate::config::NaiveTime;
 
@@ -18,16 +19,15 @@ pub(super) const START: &str = "{\"text\": \"";
 pub(super) struct Exact<'a> {
     /// A field has a name that hides its value.
     pub suspicious: bool,
-    /// The part of the line that is stored.
-    pub stored: &'a str,
+    /// Where secrets can stand: the bound values, and what was thrown.
+    pub texts: [&'a str; 3],
 }
 
 /// Reads a line as loguru itself writes it. On `None` the record is left half filled.
-pub(super) fn exact<'a>(s: &'a str, watch: Option<&dyn Watch>, rec: &mut Record<'a>) -> Option<Exact<'a>> {
+pub(super) fn exact<'a>(s: &'a str, watch: Option<&Names>, rec: &mut Record<'a>) -> Option<Exact<'a>> {
     let mut scan = Scan::new(s, watch);
     scan.literal(START)?;
     let text = scan.contents()?;
-    let stored = scan.at();
     scan.literal(", \"record\": {\"elapsed\": {\"repr\": \"")?;
     let elapsed = time::timedelta(scan.contents()?)?;
     scan.literal(", \"seconds\": ")?;
@@ -36,7 +36,9 @@ pub(super) fn exact<'a>(s: &'a str, watch: Option<&dyn Watch>, rec: &mut Record<
     let thrown = thrown(&mut scan)?;
     scan.literal(", \"extra\": ")?;
     rec.extra.reserve(6);
+    let extra = scan.at();
     scan.object(2, |name, token| bound::take(rec, name, token))?;
+    let extra = s.get(extra..scan.at())?;
     scan.literal(", \"file\": {\"name\": \"")?;
     scan.contents()?;
     scan.literal(", \"path\": \"")?;
@@ -48,9 +50,9 @@ pub(super) fn exact<'a>(s: &'a str, watch: Option<&dyn Watch>, rec: &mut Record<
     scan.literal(", \"name\": \"")?;
     let name = scan.contents()?;
     scan.literal(", \"no\": ")?;
-    set_level(rec, name, Some(integer(&mut scan)?));
+    set_level(rec, name, Some(scan.integer()?));
     scan.literal("}, \"line\": ")?;
-    rec.line_number = Some(integer(&mut scan)?);
+    rec.line_number = Some(scan.integer()?);
     scan.literal(", \"message\": \"")?;
     rec.message = Text(Cow::Borrowed(scan.contents()?));
     scan.literal(", \"module\": \"")?;
@@ -58,12 +60,14 @@ pub(super) fn exact<'a>(s: &'a str, watch: Option<&dyn Watch>, rec: &mut Record<
     scan.literal(", \"name\": \"")?;
     rec.logger = text_field(scan.contents()?);
     process(&mut scan, rec, elapsed)?;
+    let mut texts = [extra, "", ""];
     if let Some((kind, value)) = thrown {
+        texts = [extra, value, text];
         attach(rec, Some(text_of(kind)), Some(text_of(value)), text);
     }
     Some(Exact {
         suspicious: scan.suspicious,
-        stored: if thrown.is_some() { s } else { s.get(stored..)? },
+        texts,
     })
 }
 
@@ -71,11 +75,11 @@ pub(super) fn exact<'a>(s: &'a str, watch: Option<&dyn Watch>, rec: &mut Record<
 #[inline]
 fn process<'a>(scan: &mut Scan<'a, '_>, rec: &mut Record<'a>, elapsed: Micros) -> Option<()> {
     scan.literal(", \"process\": {\"id\": ")?;
-    rec.pid = Some(integer(scan)?);
+    rec.pid = Some(scan.integer()?);
     scan.literal(", \"name\": \"")?;
     rec.process_name = text_field(scan.contents()?);
     scan.literal("}, \"thread\": {\"id\": ")?;
-    rec.thread_id = Some(integer(scan)?);
+    rec.thread_id = Some(scan.integer()?);
     scan.literal(", \"name\": \"")?;
     rec.thread_name = text_field(scan.contents()?);
     scan.literal("}, \"time\": {\"repr\": \"")?;
@@ -105,11 +109,6 @@ fn thrown<'a>(scan: &mut Scan<'a, '_>) -> Option<Option<(&'a str, &'a str)>> {
     scan.literal("true").or_else(|| scan.literal("false"))?;
     scan.literal("}")?;
     Some(Some((kind, value)))
-}
-
-#[inline]
-fn integer(scan: &mut Scan<'_, '_>) -> Option<i64> {
-    scan.number()?.parse().ok()
 }
 
 fn text_of(s: &str) -> Text<'_> {

@@ -9,40 +9,27 @@
 //!
 //! Then, only where there is reason: the traceback that follows is added, secrets are hidden, the fingerprint is taken,
 //! and what is too long is cut. In this order, so that a fingerprint does not hang on a secret nor on a cap.
+//!
+//! The record is filled in place: it is a big struct, and moving it about costs more than many a field.
 
 use std::borrow::Cow;
 
-use super::scan::{Scan, Watch};
-use super::traceback::HEADER;
+use super::scan::Scan;
 use super::{Record, Rules, bound, escape, exception, fingerprint, flat, loguru, plain, repair, truncate};
-
-/// What is known of a line besides its record.
-struct Findings {
-    /// It could hold a secret.
-    suspicious: bool,
-    /// It is the first line of a traceback that belongs to no record.
-    traceback: bool,
-}
 
 /// Reads one line (without its line feed; it may end in CR and begin with a byte order mark or NULs) and the lines of a
 /// traceback that follow it (may be empty). Never fails.
 #[must_use]
 pub fn parse<'a>(line: &'a [u8], rest: &'a [u8], rules: &Rules) -> Record<'a> {
+    let mut rec = Record::default();
     let (line, trimmed) = trim(line);
-    let (mut rec, found) = match simdutf8::basic::from_utf8(line) {
-        Ok(s) => read(s, rules),
-        Err(_) => {
-            let text = String::from_utf8_lossy(line);
-            let (rec, found) = read(&text, rules);
-            let mut rec = rec.into_owned();
-            rec.marks.repaired = true;
-            (rec, found)
-        }
+    let mut suspicious = match simdutf8::basic::from_utf8(line) {
+        Ok(s) => read(s, rules, &mut rec),
+        Err(_) => lossy(line, rules, &mut rec),
     };
     rec.marks.repaired |= trimmed;
-    let mut suspicious = found.suspicious;
-    if !rest.is_empty() || found.traceback {
-        suspicious |= follow(&mut rec, rest, found.traceback, rules);
+    if !rest.is_empty() || rec.marks.unparsed {
+        suspicious |= follow(&mut rec, rest, rules);
     }
     if let (Some(redactor), true) = (&rules.redactor, suspicious) {
         redactor.apply(&mut rec);
@@ -69,47 +56,44 @@ fn trim(line: &[u8]) -> (&[u8], bool) {
     (inner, inner.len() < before)
 }
 
-/// Reads a line of valid UTF-8.
-fn read<'a>(s: &'a str, rules: &Rules) -> (Record<'a>, Findings) {
+/// Reads a line that is not valid UTF-8.
+#[cold]
+fn lossy(line: &[u8], rules: &Rules, rec: &mut Record<'_>) -> bool {
+    let text = String::from_utf8_lossy(line);
+    let mut read_from = Record::default();
+    let suspicious = read(&text, rules, &mut read_from);
+    *rec = read_from.into_owned();
+    rec.marks.repaired = true;
+    suspicious
+}
+
+/// Reads a line of valid UTF-8 into a fresh record; says whether it could hold a secret.
+fn read<'a>(s: &'a str, rules: &Rules, rec: &mut Record<'a>) -> bool {
     let redactor = rules.redactor.as_ref();
-    let watch = redactor.map(|r| &r.names as &dyn Watch);
     let suspects = |s: &str| redactor.is_some_and(|r| r.suspects(s));
-    let found = |suspicious| Findings {
-        suspicious,
-        traceback: false,
-    };
-    let mut rec = Record::default();
     if s.starts_with(loguru::START) {
-        if let Some(exact) = loguru::exact(s, watch, &mut rec) {
-            bound::settle(&mut rec);
-            let suspicious = exact.suspicious || suspects(exact.stored);
-            return (rec, found(suspicious));
+        if let Some(exact) = loguru::exact(s, redactor.map(|r| &r.names), rec) {
+            bound::settle(rec);
+            let text = |t: &&str| !t.is_empty() && suspects(t);
+            return exact.suspicious || suspects(&rec.message.0) || exact.texts.iter().any(text);
         }
-        rec = Record::default();
+        *rec = Record::default();
     }
     if s.trim_ascii_start().starts_with('{') {
-        if let Some(suspicious) = object(s, watch, rules, &mut rec) {
-            return (rec, found(suspicious || suspects(s)));
+        if let Some(suspicious) = object(s, rules, rec) {
+            return suspicious || suspects(s);
         }
-        if let Some(repaired) = repair::repair(s) {
-            let mut rec = Record::default();
-            object(&repaired, watch, rules, &mut rec);
-            let mut rec = rec.into_owned();
-            rec.marks.repaired = true;
-            return (rec, found(true));
+        if repaired(s, rules, rec) {
+            return true;
         }
     }
-    plain::read(s, rules.naive, &mut rec);
-    let findings = Findings {
-        suspicious: suspects(s),
-        traceback: plain::is_traceback(s),
-    };
-    (rec, findings)
+    plain::read(s, rules.naive, rec);
+    suspects(s)
 }
 
 /// Reads a JSON object that needs no repair; says whether a suspicious name was seen.
-fn object<'a>(s: &'a str, watch: Option<&dyn Watch>, rules: &Rules, rec: &mut Record<'a>) -> Option<bool> {
-    let mut scan = Scan::new(s, watch);
+fn object<'a>(s: &'a str, rules: &Rules, rec: &mut Record<'a>) -> Option<bool> {
+    let mut scan = Scan::new(s, rules.redactor.as_ref().map(|r| &r.names));
     let mut members = Vec::with_capacity(16);
     scan.space();
     scan.object(1, |name, token| members.push((name, token)))?;
@@ -124,8 +108,24 @@ fn object<'a>(s: &'a str, watch: Option<&dyn Watch>, rules: &Rules, rec: &mut Re
     Some(scan.suspicious)
 }
 
-/// Adds the lines that follow; says whether they could hold a secret. `bare`: the line itself began the traceback.
-fn follow<'a>(rec: &mut Record<'a>, rest: &'a [u8], bare: bool, rules: &Rules) -> bool {
+/// Reads a JSON object after its repair; `false` if it is none even so.
+#[cold]
+fn repaired(s: &str, rules: &Rules, rec: &mut Record<'_>) -> bool {
+    let Some(repaired) = repair::repair(s) else {
+        return false;
+    };
+    let mut read_from = Record::default();
+    if object(&repaired, rules, &mut read_from).is_none() {
+        return false;
+    }
+    *rec = read_from.into_owned();
+    rec.marks.repaired = true;
+    true
+}
+
+/// Adds the lines that follow; says whether they could hold a secret.
+#[cold]
+fn follow<'a>(rec: &mut Record<'a>, rest: &'a [u8], rules: &Rules) -> bool {
     let text = String::from_utf8_lossy(rest);
     rec.marks.repaired |= matches!(text, Cow::Owned(_));
     let suspicious = rules.redactor.as_ref().is_some_and(|r| r.suspects(&text));
@@ -133,13 +133,9 @@ fn follow<'a>(rec: &mut Record<'a>, rest: &'a [u8], bare: bool, rules: &Rules) -
         Cow::Borrowed(t) => escape(t),
         Cow::Owned(t) => Cow::Owned(escape(&t).into_owned()),
     };
-    if bare {
-        let header = if rec.message.0.is_empty() {
-            HEADER
-        } else {
-            &*rec.message.0
-        };
-        let whole = Cow::Owned(format!("{header}\\n{text}"));
+    // A traceback that belongs to no other line.
+    if rec.marks.unparsed && plain::is_traceback(&rec.message.0) {
+        let whole = Cow::Owned(format!("{}\\n{text}", rec.message.0));
         if let Some(e) = exception::follow(None, whole) {
             plain::raise(rec, *e);
         }

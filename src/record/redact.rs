@@ -14,7 +14,6 @@ use aho_corasick::{AhoCorasick, MatchKind, packed};
 use regex::Regex;
 
 use super::fields::{elements, members};
-use super::scan::Watch;
 use super::secrets::{HIDING, SECRETS};
 use super::text::{escape_into, string, unescape};
 use super::{Record, Text, Token};
@@ -23,8 +22,8 @@ use crate::config::Redact;
 /// What hides secrets; built once.
 pub(super) struct Redactor {
     anchors: Anchors,
-    /// Beside each anchor the index of its secret; anchors past the end are those of [`HIDING`].
-    owner: Vec<usize>,
+    /// What each anchor belongs to.
+    owner: Vec<Anchor>,
     patterns: Vec<Regex>,
     custom: Vec<Regex>,
     pub names: Names,
@@ -40,27 +39,62 @@ impl std::fmt::Debug for Redactor {
 }
 
 /// The search for all anchors at once: vectorised where the machine can.
+///
+/// Such a search compares the first bytes of all patterns with the text, and looks closer where they could fit. The more
+/// bytes and the fewer patterns, the less often that happens in vain. So anchors are searched in groups of like length:
+/// a few quick passes cost less than one slow one.
 enum Anchors {
-    Packed(packed::Searcher),
+    /// Each with the number of its first anchor.
+    Packed(Vec<(packed::Searcher, usize)>),
     Automaton(AhoCorasick),
 }
 
+/// Anchors searched in one pass. The search is slower from 32 on.
+const GROUP: usize = 24;
+
+/// Beside an anchor the secret it belongs to; `None`: it is one of [`HIDING`].
+type Anchor = (Option<usize>, &'static str);
+
+/// All anchors, short ones first.
+fn anchors() -> Vec<Anchor> {
+    let secrets = SECRETS.iter().enumerate();
+    let known = secrets.flat_map(|(i, s)| s.anchors.iter().map(move |a| (Some(i), *a)));
+    let mut all: Vec<Anchor> = known.chain(HIDING.iter().map(|h| (None, *h))).collect();
+    all.sort_by_key(|(_, a)| a.len());
+    all
+}
+
+/// The anchors in groups: those of three bytes, then the others.
+fn groups(all: &[Anchor]) -> impl Iterator<Item = &[Anchor]> {
+    let (short, long) = all.split_at(all.partition_point(|(_, a)| a.len() <= 3));
+    short.chunks(GROUP).chain(long.chunks(GROUP))
+}
+
 impl Anchors {
-    fn new() -> Result<Anchors, String> {
-        let all = || SECRETS.iter().flat_map(|s| s.anchors).chain(HIDING).copied();
-        let packed = packed::Config::new()
-            .match_kind(packed::MatchKind::LeftmostLongest)
-            .heuristic_pattern_limits(false)
-            .builder()
-            .extend(all())
-            .build();
-        match packed {
-            Some(searcher) => Ok(Anchors::Packed(searcher)),
-            None => AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(all())
-                .map(Anchors::Automaton)
-                .map_err(|e| e.to_string()),
+    fn new(all: &[Anchor]) -> Result<Anchors, String> {
+        let mut first = 0;
+        let packed = groups(all).map(|anchors| {
+            let mut builder = packed::Config::new()
+                .match_kind(packed::MatchKind::LeftmostLongest)
+                .builder();
+            let searcher = builder.extend(anchors.iter().map(|(_, a)| a)).build()?;
+            first += anchors.len();
+            Some((searcher, first - anchors.len()))
+        });
+        if let Some(packed) = packed.collect() {
+            return Ok(Anchors::Packed(packed));
+        }
+        let mut builder = AhoCorasick::builder();
+        let built = builder
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(all.iter().map(|(_, a)| a));
+        built.map(Anchors::Automaton).map_err(|e| e.to_string())
+    }
+
+    fn any(&self, s: &str) -> bool {
+        match self {
+            Anchors::Packed(searchers) => searchers.iter().any(|(searcher, _)| searcher.find(s).is_some()),
+            Anchors::Automaton(a) => a.is_match(s),
         }
     }
 
@@ -70,11 +104,16 @@ impl Anchors {
             start: from.min(s.len()),
             end: s.len(),
         };
-        let found = match self {
-            Anchors::Packed(p) => p.find_in(s, span),
-            Anchors::Automaton(a) => a.find(aho_corasick::Input::new(s).span(span)),
-        };
-        found.map(|m| (m.range(), m.pattern().as_usize()))
+        let place = |m: aho_corasick::Match, first: usize| (m.range(), first + m.pattern().as_usize());
+        match self {
+            Anchors::Packed(searchers) => {
+                let found = searchers
+                    .iter()
+                    .filter_map(|(p, first)| Some(place(p.find_in(s, span)?, *first)));
+                found.min_by_key(|(range, _)| range.start)
+            }
+            Anchors::Automaton(a) => a.find(aho_corasick::Input::new(s).span(span)).map(|m| place(m, 0)),
+        }
     }
 }
 
@@ -83,13 +122,10 @@ impl Redactor {
         let custom =
             |p: &String| Regex::new(p).map_err(|e| format!("redact.patterns: {p:?} is no regular expression: {e}"));
         let known = |p: &str| Regex::new(p).map_err(|e| e.to_string());
+        let owner = anchors();
         Ok(Redactor {
-            anchors: Anchors::new()?,
-            owner: SECRETS
-                .iter()
-                .enumerate()
-                .flat_map(|(i, s)| s.anchors.iter().map(move |_| i))
-                .collect(),
+            anchors: Anchors::new(&owner)?,
+            owner,
             patterns: SECRETS.iter().map(|s| known(s.pattern)).collect::<Result<_, _>>()?,
             custom: settings.patterns.iter().map(custom).collect::<Result<_, _>>()?,
             names: Names::new(&settings.fields),
@@ -98,7 +134,7 @@ impl Redactor {
 
     /// Whether a text (escaped, or a whole line) could hold a secret. Quick, and on the safe side.
     pub fn suspects(&self, s: &str) -> bool {
-        !self.custom.is_empty() || self.anchors.find(s, 0).is_some()
+        !self.custom.is_empty() || self.anchors.any(s)
     }
 
     /// Hides what is secret in a record and marks it. `names`: a suspicious field name was seen.
@@ -248,9 +284,10 @@ impl Redactor {
 
     /// The kind and place of the secret at an anchor, if there is one.
     fn verify(&self, s: &str, at: usize, anchor: usize) -> Option<(&'static str, Range<usize>)> {
-        let index = *self.owner.get(anchor)?;
+        let index = self.owner.get(anchor)?.0?;
         let secret = SECRETS.get(index)?;
         let b = s.as_bytes();
+        let at = if secret.back { start_of_word(b, at) } else { at };
         let before = at.checked_sub(1).and_then(|i| b.get(i)).copied().unwrap_or(b' ');
         // The letter of an escape such as `\n` is not part of a word.
         let escape = at.checked_sub(2).and_then(|i| b.get(i)) == Some(&b'\\');
@@ -264,73 +301,103 @@ impl Redactor {
     }
 }
 
+/// Where the run of characters that tokens consist of begins, in which `at` stands.
+fn start_of_word(b: &[u8], at: usize) -> usize {
+    let word = |c: &&u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
+    let start = at - b.iter().take(at).rev().take_while(word).count();
+    let backslashes = b.iter().take(start).rev().take_while(|c| **c == b'\\').count();
+    // The letter of an escape such as `\n` is not part of a word.
+    (start + backslashes % 2).min(at)
+}
+
 fn mark(kind: &str, out: &mut String) {
     out.push_str("[REDACTED:");
     escape_into(kind, out);
     out.push(']');
 }
 
+/// One name of `redact.fields`.
+#[derive(Debug)]
+struct Name {
+    /// As configured.
+    field: String,
+    /// In lower case, without separators.
+    joined: Vec<u8>,
+    letters: Letters,
+}
+
+/// Which letters a name has, one bit each; digits and separators share bits with some.
+#[derive(Clone, Copy, Debug)]
+struct Letters(u32);
+
+impl Letters {
+    /// The bit that backslashes have.
+    const BACKSLASH: Letters = Letters(1 << (b'\\' & 31));
+
+    #[inline]
+    fn of(name: &[u8]) -> Letters {
+        Letters(name.iter().fold(0, |set, b| set | 1 << (b & 31)))
+    }
+
+    #[inline]
+    fn contains(self, other: Letters) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
 /// The names of fields whose values are secret.
 #[derive(Debug)]
 pub(super) struct Names {
-    /// As configured, and in lower case without separators.
-    rules: Vec<(String, Vec<u8>)>,
-    /// Bytes that a rule can begin with.
-    first: [bool; 256],
+    rules: Vec<Name>,
+    /// Bytes of the shortest rule.
+    shortest: usize,
 }
 
 impl Names {
     fn new(fields: &[String]) -> Names {
-        let joined = |f: &String| {
-            f.bytes()
-                .filter(u8::is_ascii_alphanumeric)
-                .map(|b| b.to_ascii_lowercase())
-                .collect::<Vec<u8>>()
-        };
-        let rules: Vec<(String, Vec<u8>)> = fields
-            .iter()
-            .map(|f| (f.clone(), joined(f)))
-            .filter(|(_, j)| !j.is_empty())
-            .collect();
-        let mut first = [false; 256];
-        for (_, joined) in &rules {
-            if let Some(b) = joined.first() {
-                first[usize::from(*b)] = true;
-                first[usize::from(b.to_ascii_uppercase())] = true;
+        let name = |field: &String| {
+            let joined: Vec<u8> = field.bytes().filter(u8::is_ascii_alphanumeric).collect();
+            Name {
+                field: field.clone(),
+                letters: Letters::of(&joined),
+                joined: joined.to_ascii_lowercase(),
             }
+        };
+        let rules: Vec<Name> = fields.iter().map(name).filter(|n| !n.joined.is_empty()).collect();
+        let shortest = rules.iter().map(|r| r.joined.len()).min().unwrap_or(usize::MAX);
+        Names { rules, shortest }
+    }
+
+    /// Whether an (escaped) field name could match. Quick, and on the safe side: a name that lacks a letter of a rule
+    /// does not match it.
+    #[inline]
+    pub fn suspects(&self, name: &str) -> bool {
+        if name.len() < self.shortest {
+            return false;
         }
-        Names { rules, first }
+        let letters = Letters::of(name.as_bytes());
+        letters.contains(Letters::BACKSLASH) || self.rules.iter().any(|r| letters.contains(r.letters))
     }
 
     /// The rule that an (escaped) field name matches.
-    #[inline]
     pub fn find(&self, name: &str) -> Option<&str> {
-        let b = name.as_bytes();
-        if b.contains(&b'\\') {
-            return self.find_plain(unescape(name).as_bytes());
+        if !self.suspects(name) {
+            return None;
         }
-        self.find_plain(b)
-    }
-
-    #[inline]
-    fn find_plain(&self, b: &[u8]) -> Option<&str> {
-        for (i, c) in b.iter().enumerate() {
-            if self.first[usize::from(*c)] && border(b, i) {
-                let hit = self.rules.iter().find(|(_, rule)| matches_at(b, i, rule));
-                if let Some((field, _)) = hit {
-                    return Some(field);
-                }
-            }
-        }
-        None
+        let plain = unescape(name);
+        let b = plain.as_bytes();
+        let hit = self.rules.iter().find(|r| spells(b, &r.joined));
+        hit.map(|r| r.field.as_str())
     }
 }
 
-impl Watch for Names {
-    #[inline]
-    fn suspicious(&self, name: &str) -> bool {
-        self.find(name).is_some()
-    }
+/// Whether `rule` is spelt by whole words somewhere in a name.
+fn spells(b: &[u8], rule: &[u8]) -> bool {
+    let Some(first) = rule.first() else {
+        return false;
+    };
+    let starts = b.iter().enumerate().filter(|(_, c)| c.to_ascii_lowercase() == *first);
+    starts.map(|(i, _)| i).any(|i| border(b, i) && matches_at(b, i, rule))
 }
 
 /// Whether `rule` is spelt by whole words from `at` on.

@@ -9,28 +9,25 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use super::redact::Names;
 use super::text::{special, unescape};
 
 /// Deepest nesting that is copied. ArangoDB refuses 200 levels; the document adds some of its own, and a reader of the
 /// stored document deserves a margin.
 pub(super) const MAX_DEPTH: u32 = 100;
 
-/// Watches attribute names while they are scanned, so that a line without a telling name is not searched again.
-pub(super) trait Watch {
-    fn suspicious(&self, name: &str) -> bool;
-}
-
 /// A position in JSON text. A method that returns `None` leaves the position undefined.
 pub(super) struct Scan<'a, 'w> {
     s: &'a str,
     at: usize,
-    watch: Option<&'w dyn Watch>,
-    /// A name was seen that the watch finds suspicious.
+    /// Names that are watched for, so that a line without them is not searched again.
+    watch: Option<&'w Names>,
+    /// One of them, or what looks like it, was seen.
     pub suspicious: bool,
 }
 
 impl<'a, 'w> Scan<'a, 'w> {
-    pub fn new(s: &'a str, watch: Option<&'w dyn Watch>) -> Scan<'a, 'w> {
+    pub fn new(s: &'a str, watch: Option<&'w Names>) -> Scan<'a, 'w> {
         Scan {
             s,
             at: 0,
@@ -55,7 +52,7 @@ impl<'a, 'w> Scan<'a, 'w> {
     }
 
     /// Goes past `literal`.
-    #[inline]
+    #[inline(always)]
     pub fn literal(&mut self, literal: &str) -> Option<()> {
         let rest = self.s.as_bytes().get(self.at..)?;
         if !rest.starts_with(literal.as_bytes()) {
@@ -80,7 +77,7 @@ impl<'a, 'w> Scan<'a, 'w> {
     }
 
     /// As [`Scan::contents`], and whether there is an escape in it.
-    #[inline]
+    #[inline(always)]
     fn name(&mut self) -> Option<(&'a str, bool)> {
         let b = self.s.as_bytes();
         let (start, mut at, mut escaped) = (self.at, self.at, false);
@@ -136,6 +133,24 @@ impl<'a, 'w> Scan<'a, 'w> {
         (fits && (fraction || exponent || whole <= 20)).then_some(token)
     }
 
+    /// An integer of 64 bits, signed.
+    #[inline]
+    pub fn integer(&mut self) -> Option<i64> {
+        let start = self.at;
+        let (mut n, mut digits) = (0_i64, 0);
+        while let d @ b'0'..=b'9' = self.byte() {
+            n = n.wrapping_mul(10).wrapping_add(i64::from(d - b'0'));
+            digits += 1;
+            self.at += 1;
+        }
+        let leading = digits > 1 && self.s.as_bytes().get(start) == Some(&b'0');
+        if (1..=18).contains(&digits) && !leading && !matches!(self.byte(), b'.' | b'e' | b'E') {
+            return Some(n);
+        }
+        self.at = start;
+        self.number()?.parse().ok()
+    }
+
     /// Goes past at least one digit; says how many.
     #[inline]
     fn digits(&mut self) -> Option<usize> {
@@ -188,7 +203,7 @@ impl<'a, 'w> Scan<'a, 'w> {
                 return None;
             }
             if let Some(watch) = self.watch {
-                self.suspicious |= watch.suspicious(name);
+                self.suspicious = self.suspicious || (watch.suspects(name) && watch.find(name).is_some());
             }
             self.space();
             if self.byte() != b':' {

@@ -14,6 +14,8 @@ pub(super) struct Secret {
     pub pattern: &'static str,
     /// May the anchor stand within a word? `task-…` must not be taken for `sk-…`.
     pub inside: bool,
+    /// The pattern is tried from the start of the word in which the anchor stands.
+    pub back: bool,
     /// What the pattern cannot say about the text to be replaced.
     pub check: fn(&str) -> bool,
 }
@@ -24,6 +26,7 @@ const fn token(kind: &'static str, anchors: &'static [&'static str], pattern: &'
         anchors,
         pattern,
         inside: false,
+        back: false,
         check: any,
     }
 }
@@ -39,6 +42,7 @@ const fn inside(
         anchors,
         pattern,
         inside: true,
+        back: false,
         check,
     }
 }
@@ -78,6 +82,7 @@ pub(super) const SECRETS: &[Secret] = &[
         anchors: &["sk-"],
         pattern: r"^sk-(?:[a-z]+[0-9]*-)*[0-9A-Za-z_]{16,}[0-9A-Za-z_-]*",
         inside: false,
+        back: false,
         check: random,
     },
     token(
@@ -91,11 +96,15 @@ pub(super) const SECRETS: &[Secret] = &[
         r"^(?:AIza[0-9A-Za-z_-]{35}|GOCSPX-[0-9A-Za-z_-]{20,})",
     ),
     token("google_token", &["ya29."], r"^ya29\.[0-9A-Za-z_-]{20,}"),
-    token(
-        "jwt",
-        &["eyJ"],
-        r"^eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*",
-    ),
+    // The second part begins like the first.
+    Secret {
+        kind: "jwt",
+        anchors: &[".eyJ"],
+        pattern: r"^eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*",
+        inside: false,
+        back: true,
+        check: any,
+    },
     inside(
         "bearer",
         &["earer ", "EARER "],

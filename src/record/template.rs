@@ -106,6 +106,11 @@ impl<'a> Masker<'a> {
 
     /// Takes a word, or the group of words that begins with it.
     fn word(&mut self) {
+        // Most words are just words.
+        let letters = self.run(self.at, |b| b.is_ascii_alphabetic());
+        if letters > self.at && matches!(self.byte(letters), b' ' | b',' | b';' | b'(' | b')' | 0) {
+            return self.copy(letters);
+        }
         // All that can belong to an address or a path; the dot or comma that ends a sentence does not.
         let mut end = self.run(self.at, |b| {
             is_word(b) || matches!(b, b'.' | b'/' | b':' | b'@' | b'-' | b'~' | b'%' | b'+' | b'\\')
