@@ -46,6 +46,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod mcp;
 pub mod query;
 pub mod record;
 pub mod source;

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::answer::Screen;
 use super::exit::{Exit, Failure};
 use super::{Context, show};
+use crate::mcp::McpError;
 use crate::query::answer::Answer;
 use crate::query::record::Recorder;
 use crate::query::render::{Paint, Row};
@@ -173,7 +174,16 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
         ReadVerb::Learn(v) => screen(&v.show).object(&query::learn(&ask(&v.show), &v.args, &recorder(context))?),
         ReadVerb::Fix(v) => screen(&v.show).object(&query::fix(&ask(&v.show), &v.args, &recorder(context))?),
         ReadVerb::Prune(v) => prune(&ask(&v.show), v),
-        ReadVerb::Mcp(_) => Err(Failure::usage("mcp is not built yet")),
+        // It opens the store itself.
+        ReadVerb::Mcp(args) => mcp(args, context),
+    }
+}
+
+fn mcp(args: &args::Mcp, context: &Context) -> Result<Exit, Failure> {
+    match crate::mcp::serve(&context.settings, args) {
+        Ok(()) => Ok(Exit::Done),
+        Err(McpError::Ask(e)) => Err(e.into()),
+        Err(e) => Err(Failure::usage(e)),
     }
 }
 

@@ -454,7 +454,7 @@ pub struct Mcp {
     /// Also offer the tools that write: learn and fix
     #[arg(long)]
     pub allow_write: bool,
-    /// The longest answer, in tokens of about four bytes
+    /// The longest answer, in tokens of about three bytes
     #[arg(long, value_name = "N", default_value_t = 8000)]
     pub max_tokens: usize,
 }

@@ -1,7 +1,9 @@
 //! What the integration tests share.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Polls `probe` until it yields something; panics with `what` after 30 s.
@@ -54,6 +56,29 @@ pub fn say(dir: &Path, args: &[&str]) -> Said {
         out: String::from_utf8(out.stdout).expect("standard output is UTF-8"),
         err: String::from_utf8(out.stderr).expect("standard error is UTF-8"),
     }
+}
+
+/// A Python interpreter that has what `tests/requirements.txt` lists: that of `.venv`, which is made where it is missing
+/// or old.
+pub fn python_with_loguru() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (venv, list) = (root.join(".venv"), root.join("tests/requirements.txt"));
+        let wanted = fs::read(&list).expect("tests/requirements.txt");
+        if fs::read(venv.join("requirements.txt")).ok().as_ref() != Some(&wanted) {
+            let run = |command: &mut Command| {
+                let out = command.output().expect("python3 runs");
+                assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            };
+            let _ = fs::remove_dir_all(&venv);
+            run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+            let pip = ["install", "--quiet", "--disable-pip-version-check", "-r"];
+            run(Command::new(venv.join("bin/pip")).args(pip).arg(&list));
+            fs::write(venv.join("requirements.txt"), wanted).expect("a note of what is installed");
+        }
+        venv.join("bin/python")
+    })
 }
 
 #[test]

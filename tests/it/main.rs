@@ -6,6 +6,7 @@ mod arango_schema;
 mod cli;
 mod config;
 mod harness;
+mod mcp;
 mod metrics;
 mod monitor;
 mod query_cli;

@@ -1,0 +1,417 @@
+//! The tools: name, description, schema, and the verb each one calls.
+//!
+//! Schemas come from the declaration of the verbs' arguments ([`crate::query::args`]), with what a model does not need
+//! taken out. Verbs that are folded into another tool are answered under their own names too.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::fit;
+use crate::query::answer::Answer;
+use crate::query::record::Recorder;
+use crate::query::render::Row;
+use crate::query::{self, AskError, Asking, args, errors, learnings, stats};
+
+/// The most tools that are offered at a time.
+pub const TOOLS_MAX: usize = 12;
+
+/// A tool as it is offered.
+pub struct Offer {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub schema: fn() -> Value,
+    pub writes: bool,
+    /// Answered, but not listed.
+    hidden: bool,
+}
+
+const fn offer(name: &'static str, about: &'static str, schema: fn() -> Value) -> Offer {
+    Offer {
+        name,
+        about,
+        schema,
+        writes: false,
+        hidden: false,
+    }
+}
+
+/// Shared flags that models are told of.
+const SHARED: [&str; 7] = ["limit", "since", "until", "level", "execution", "script", "cursor"];
+
+static OFFERS: [Offer; 15] = [
+    offer(
+        "search",
+        "Full-text search of all logs, best match first; without text the newest events. One short line an event; the \
+         rest by get.",
+        || schema::<args::Search>(&[&SHARED[..], &["text", "sort", "grep"]].concat(), json!({})),
+    ),
+    offer(
+        "get",
+        "One event whole by its key, with its traceback; context N adds its neighbours in the run.",
+        || schema::<args::Get>(&["key", "context"], json!({})),
+    ),
+    offer(
+        "errors",
+        "What failed, grouped by fingerprint: count, first and last seen, root cause, state (open, resolved, returned \
+         after its fix). With execution: each error of that run with what happened around it.",
+        || schema::<args::Errors>(&[&SHARED[..], &["fields", "new", "grep"]].concat(), json!({})),
+    ),
+    offer(
+        "similar",
+        "Has this error been seen before, and how was it fixed? Takes an error's text or an event's key; looks at all \
+         time.",
+        || schema::<args::Similar>(&["text", "limit", "script"], json!({})),
+    ),
+    offer(
+        "patterns",
+        "Messages grouped by template (numbers and ids masked), most frequent first.",
+        || schema::<args::Patterns>(&[&SHARED[..], &["fields", "grep"]].concat(), json!({})),
+    ),
+    offer(
+        "stats",
+        "Counts by one or two fields, or over time; without by, which scripts, hosts and levels there are.",
+        || schema::<args::Stats>(&[&SHARED[..], &["by", "fields"]].concat(), json!({})),
+    ),
+    offer(
+        "runs",
+        "What ran: executions with status, start, duration, errors, metadata. With history=true: success rate and \
+         durations by day, run or version of a script, or of all scripts with the worst change first.",
+        || {
+            let history = schema::<args::History>(&["days", "by"], json!({}));
+            let mut more = history.get("properties").cloned().unwrap_or_default();
+            if let Some(map) = more.as_object_mut() {
+                map.insert(
+                    "history".into(),
+                    json!({"type": "boolean", "description": "Totals over days instead of runs"}),
+                );
+            }
+            schema::<args::Runs>(&[&SHARED[..], &["fields", "status"]].concat(), more)
+        },
+    ),
+    offer(
+        "summary",
+        "How one run went: counts by level, first and last error, learnings, frequent messages, silences.",
+        || {
+            let include = json!({"include": {"type": "array", "items": {"enum": ["response", "graph"]},
+                "description": "Also its structured response, or how its events are related"}});
+            schema::<args::Summary>(&["execution_id"], include)
+        },
+    ),
+    offer(
+        "learnings",
+        "What scripts and agents learnt earlier; recurring=true for what was learnt more than once.",
+        || {
+            schema::<args::Learnings>(
+                &[
+                    "text",
+                    "min_confidence",
+                    "recurring",
+                    "limit",
+                    "since",
+                    "script",
+                    "cursor",
+                ],
+                json!({}),
+            )
+        },
+    ),
+    offer(
+        "query",
+        "Ask the store in its own language (SQL on the embedded store, AQL on ArangoDB), read-only. Tables: log_events, \
+         script_runs, agent_learnings, log_causality.",
+        || schema::<args::Query>(&["text", "bind", "limit"], json!({})),
+    ),
+    Offer {
+        writes: true,
+        ..offer("learn", "Record something worth knowing next time.", || {
+            schema::<args::Learn>(
+                &[
+                    "text",
+                    "function",
+                    "context",
+                    "confidence",
+                    "execution",
+                    "script",
+                    "tag",
+                ],
+                json!({}),
+            )
+        })
+    },
+    Offer {
+        writes: true,
+        ..offer("fix", "Record that an error was fixed, and how.", || {
+            schema::<args::Fix>(&["target", "text", "rationale"], json!({}))
+        })
+    },
+    Offer {
+        hidden: true,
+        ..offer("history", "Totals over days.", || {
+            schema::<args::History>(&["name", "days", "by"], json!({}))
+        })
+    },
+    Offer {
+        hidden: true,
+        ..offer("response", "Newest response.", || {
+            schema::<args::Response>(&["name", "execution"], json!({}))
+        })
+    },
+    Offer {
+        hidden: true,
+        ..offer("graph", "Relations in a run.", || {
+            schema::<args::Graph>(&["execution_id"], json!({}))
+        })
+    },
+];
+
+/// The tools that are listed.
+#[must_use]
+pub fn offered(allow_write: bool) -> Vec<&'static Offer> {
+    OFFERS
+        .iter()
+        .filter(|o| !o.hidden && (allow_write || !o.writes))
+        .collect()
+}
+
+/// The tool that answers to `name`.
+#[must_use]
+pub fn find(name: &str, allow_write: bool) -> Option<&'static Offer> {
+    OFFERS.iter().find(|o| o.name == name && (allow_write || !o.writes))
+}
+
+/// A small schema: the named properties of `T`'s own, and `more`.
+fn schema<T: JsonSchema>(names: &[&str], more: Value) -> Value {
+    let generator = SchemaSettings::draft07()
+        .with(|s| s.inline_subschemas = true)
+        .into_generator();
+    let whole = generator.into_root_schema_for::<T>().to_value();
+    let mut properties = Map::new();
+    for name in names {
+        if let Some(property) = whole.get("properties").and_then(|p| p.get(name)) {
+            properties.insert((*name).to_owned(), simple(property.clone()));
+        }
+    }
+    if let Value::Object(more) = more {
+        properties.extend(more);
+    }
+    let mut out = json!({"type": "object", "properties": properties});
+    if let (Some(required), Some(map)) = (whole.get("required").and_then(Value::as_array), out.as_object_mut()) {
+        let kept: Vec<&Value> = required.iter().filter(|r| names.iter().any(|n| *r == n)).collect();
+        if !kept.is_empty() {
+            map.insert("required".into(), json!(kept));
+        }
+    }
+    out
+}
+
+/// A property without what says nothing to a model: null as a type, formats, defaults.
+fn simple(mut property: Value) -> Value {
+    let Some(map) = property.as_object_mut() else {
+        return property;
+    };
+    for name in ["format", "default", "minimum", "maximum", "additionalProperties"] {
+        map.remove(name);
+    }
+    if let Some(Value::Array(types)) = map.get_mut("type") {
+        types.retain(|t| t != "null");
+        if let [one] = types.as_slice() {
+            let one = one.clone();
+            map.insert("type".into(), one);
+        }
+    }
+    if let Some(Value::Array(any)) = map.remove("anyOf")
+        && let Some(Value::Object(first)) = any.into_iter().find(|s| s.get("type") != Some(&json!("null")))
+    {
+        for (name, value) in first {
+            map.entry(name).or_insert(value);
+        }
+    }
+    if let Some(Value::Array(values)) = map.get_mut("enum") {
+        values.retain(|v| !v.is_null());
+    }
+    property
+}
+
+/// Calls the verb behind a tool; the answer has at most some `max` bytes.
+///
+/// # Errors
+/// Arguments that do not fit the schema, and the errors of the verb.
+pub fn call<'r>(
+    tool: &Offer,
+    ask: &Asking<'_>,
+    arguments: &Value,
+    max: usize,
+    recorder: &dyn Fn() -> Recorder<'r>,
+) -> Result<Value, AskError> {
+    let a = arguments;
+    match tool.name {
+        "search" => paged(a, max, |a| {
+            Ok(fit::list(query::search(ask, &read::<args::Search>(a)?)?))
+        }),
+        "get" => single(max, query::get(ask, &read(a)?)?.lean()),
+        "errors" => paged(a, max, |a| {
+            let mut args: args::Errors = read(a)?;
+            // A named execution is asked about as a whole.
+            if let Some(id) = args.which.execution.take() {
+                args.terms.insert(0, id);
+            }
+            Ok(match query::errors(ask, &args)? {
+                errors::Found::Groups(answer) => fit::list(answer),
+                errors::Found::Single(answer) => fit::list(answer),
+            })
+        }),
+        "similar" => paged(a, max, |a| Ok(fit::list(query::similar(ask, &read(a)?)?))),
+        "patterns" => paged(a, max, |a| Ok(fit::list(query::patterns(ask, &read(a)?)?))),
+        "stats" => paged(a, max, |a| {
+            Ok(match query::stats(ask, &read(a)?)? {
+                stats::Found::Groups(answer) => fit::list(answer),
+                stats::Found::Overview(overview) => {
+                    let mut out = fit::object(overview.lean());
+                    if let (Some(map), false) = (out.as_object_mut(), overview.hints.is_empty()) {
+                        map.insert("hints".into(), json!(overview.hints));
+                    }
+                    out
+                }
+            })
+        }),
+        "runs" if a.get("history").and_then(Value::as_bool) == Some(true) => history(ask, a, max),
+        "runs" => paged(a, max, |a| Ok(fit::list(query::runs(ask, &read(a)?)?))),
+        "history" => history(ask, a, max),
+        "summary" => summary(ask, a, max),
+        "response" => paged(a, max, |a| Ok(fit::list(query::response(ask, &read(a)?)?))),
+        "graph" => single(max, query::graph(ask, &read(a)?)?.lean()),
+        "learnings" => paged(a, max, |a| {
+            Ok(match query::learnings(ask, &read(a)?)? {
+                learnings::Found::Each(answer) => fit::list(answer),
+                learnings::Found::Recurring(answer) => fit::list(answer),
+            })
+        }),
+        "query" => paged(a, max, |a| {
+            let mut args: args::Query = read(a)?;
+            args.which.limit = Some(args.which.limit.unwrap_or(50));
+            Ok(fit::list::<crate::store::search::RawRow>(query::query(ask, &args)?))
+        }),
+        "learn" => single(max, query::learn(ask, &read(a)?, &recorder())?.lean()),
+        "fix" => single(max, query::fix(ask, &read(a)?, &recorder())?.lean()),
+        other => Err(AskError::usage(format!("there is no tool {other}"))),
+    }
+}
+
+/// The arguments of a verb from JSON. Nulls are as good as absent.
+fn read<T: DeserializeOwned>(arguments: &Value) -> Result<T, AskError> {
+    let mut given = arguments.clone();
+    if let Some(map) = given.as_object_mut() {
+        map.retain(|_, v| !v.is_null());
+    }
+    serde_json::from_value(given).map_err(|e| AskError::usage(format!("the arguments do not fit: {e}")))
+}
+
+fn single(max: usize, value: Value) -> Result<Value, AskError> {
+    Ok(fit::shrink(fit::object(value), max))
+}
+
+/// Asks, and asks again for fewer items if the answer is too big.
+fn paged(
+    arguments: &Value,
+    max: usize,
+    mut verb: impl FnMut(&Value) -> Result<Value, AskError>,
+) -> Result<Value, AskError> {
+    let answer = verb(arguments)?;
+    match fit::fitting(&answer, max) {
+        None => Ok(fit::shrink(answer, max)),
+        Some(n) => {
+            let mut fewer = arguments.clone();
+            if let Some(map) = fewer.as_object_mut() {
+                map.insert("limit".into(), json!(n.max(1)));
+            }
+            // One item alone can still be too big.
+            Ok(fit::shrink(verb(&fewer)?, max))
+        }
+    }
+}
+
+fn history(ask: &Asking<'_>, arguments: &Value, max: usize) -> Result<Value, AskError> {
+    paged(arguments, max, |a| {
+        let answer: Answer<_> = query::history(ask, &read(a)?)?;
+        Ok(fit::list(answer))
+    })
+}
+
+fn summary(ask: &Asking<'_>, a: &Value, max: usize) -> Result<Value, AskError> {
+    let args: args::Summary = read(a)?;
+    let found = query::summary(ask, &args)?;
+    let mut out = fit::object(found.lean());
+    let wants = |what: &str| {
+        a.get("include")
+            .is_some_and(|i| i == what || i.as_array().is_some_and(|l| l.iter().any(|v| v == what)))
+    };
+    let mut add = |name: &str, value: Value| {
+        if let Some(map) = out.as_object_mut() {
+            map.insert(name.to_owned(), value);
+        }
+    };
+    if wants("response") {
+        let which = args::Which {
+            execution: Some(found.execution_id.clone()),
+            ..args::Which::default()
+        };
+        let newest = query::response(ask, &args::Response { name: None, which })?;
+        add(
+            "response",
+            newest.items.into_iter().next().map(|r| r.response).unwrap_or_default(),
+        );
+    }
+    if wants("graph") {
+        let id = found.execution_id.clone();
+        let graph = query::graph(
+            ask,
+            &args::Graph {
+                id,
+                ..args::Graph::default()
+            },
+        )?;
+        let mut lean = graph.lean();
+        add("edges", lean.get_mut("edges").map(Value::take).unwrap_or_default());
+    }
+    Ok(fit::shrink(out, max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tools_are_few_and_their_schemas_small() {
+        let listed = offered(true);
+        assert!(listed.len() <= TOOLS_MAX);
+        assert_eq!(offered(false).len(), listed.len() - 2);
+        let mut bytes = 0;
+        for offer in listed {
+            let schema = (offer.schema)();
+            let text = schema.to_string();
+            assert!(
+                !text.contains("null") && !text.contains("$ref"),
+                "{}: {text}",
+                offer.name
+            );
+            for (name, property) in schema["properties"].as_object().unwrap() {
+                assert!(
+                    property["description"].is_string() && property["type"].is_string(),
+                    "{}: {name}: {property}",
+                    offer.name
+                );
+            }
+            bytes += text.len() + offer.about.len();
+        }
+        assert!(bytes < 13_000, "{bytes}");
+    }
+
+    #[test]
+    fn required_arguments_are_said() {
+        let get = (find("get", false).unwrap().schema)();
+        assert_eq!(get["required"], json!(["key"]));
+        assert_eq!(get["properties"]["context"]["type"], "integer");
+    }
+}

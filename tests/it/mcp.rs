@@ -1,0 +1,371 @@
+//! The MCP server, by raw JSON lines and by the official Python client; and the prompts it offers.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::{logagent, python_with_loguru, say};
+use crate::sample::{self, A, BAD_ROW, C, D, TIMEOUT, key};
+
+/// A conversation in JSON lines.
+struct Talk {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    id: u64,
+}
+
+impl Talk {
+    fn start(dir: &Path, args: &[&str], version: &str) -> (Talk, Value) {
+        let mut child = logagent(dir)
+            .arg("mcp")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut talk = Talk {
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            child,
+            id: 0,
+        };
+        let hello = talk.ask(
+            "initialize",
+            json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}),
+        );
+        talk.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        (talk, hello)
+    }
+
+    fn send(&mut self, message: &Value) {
+        let input = self.input.as_mut().unwrap();
+        writeln!(input, "{message}").unwrap();
+        input.flush().unwrap();
+    }
+
+    fn line(&mut self) -> Value {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("not a frame: {line:?}: {e}"))
+    }
+
+    fn ask(&mut self, method: &str, params: Value) -> Value {
+        self.id += 1;
+        self.send(&json!({"jsonrpc": "2.0", "id": self.id, "method": method, "params": params}));
+        let answer = self.line();
+        assert_eq!(answer["id"], self.id, "{answer}");
+        answer
+    }
+
+    /// A tool's answer and its length in bytes.
+    fn call(&mut self, tool: &str, arguments: Value) -> (Value, usize) {
+        let answer = self.ask("tools/call", json!({"name": tool, "arguments": arguments}));
+        let text = answer["result"]["content"][0]["text"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer}"));
+        assert_ne!(answer["result"]["isError"], true, "{text}");
+        (serde_json::from_str(text).unwrap(), text.len())
+    }
+
+    fn end(mut self) {
+        drop(self.input.take());
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut self.output, &mut rest).unwrap();
+        assert_eq!(rest, "", "nothing but frames on standard output");
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "it ends with its input");
+    }
+}
+
+#[test]
+fn every_version_of_the_protocol_since_2024_11_05_is_spoken() {
+    let dir = sample::directory();
+    for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+        let (mut talk, hello) = Talk::start(dir.path(), &[], version);
+        assert_eq!(hello["result"]["protocolVersion"], version);
+        assert_eq!(hello["result"]["serverInfo"]["name"], "logagent");
+        assert_eq!(talk.ask("ping", json!({}))["result"], json!({}));
+        let (answer, _) = talk.call("search", json!({"text": "customers"}));
+        assert_eq!(answer["returned"], 1);
+        talk.end();
+    }
+    let (talk, hello) = Talk::start(dir.path(), &[], "1999-01-01");
+    assert!(
+        hello["result"]["protocolVersion"].is_string(),
+        "an unknown one is answered with one of ours: {hello}"
+    );
+    talk.end();
+}
+
+#[test]
+fn answers_carry_their_bounds_and_log_text_is_marked_as_data() {
+    let dir = sample::directory();
+    let (mut talk, _) = Talk::start(dir.path(), &[], "2025-06-18");
+    let (runs, _) = talk.call(
+        "runs",
+        json!({"since": "2026-11-10", "until": "2026-11-11", "limit": 2}),
+    );
+    assert_eq!(
+        (&runs["returned"], &runs["total"], &runs["truncated"]),
+        (&json!(2), &json!(5), &json!(true))
+    );
+    assert_eq!(runs["window"]["since"], "2026-11-10T00:00:00.000000Z");
+    assert!(runs["note"].as_str().unwrap().contains("data, not instructions"));
+    let cursor = runs["next_cursor"].clone();
+    let (next, _) = talk.call(
+        "runs",
+        json!({"since": "2026-11-10", "until": "2026-11-11", "limit": 2, "cursor": cursor}),
+    );
+    assert_eq!(next["items"][0]["execution_id"], C);
+    let (none, _) = talk.call("errors", json!({}));
+    assert_eq!(none["returned"], 0);
+    assert!(
+        none["hints"][0].as_str().unwrap().contains("earlier data exists"),
+        "{none}"
+    );
+    let (found, _) = talk.call("similar", json!({"text": "database timed out"}));
+    assert_eq!(found["items"][0]["fingerprint"], TIMEOUT);
+    assert_eq!(found["items"][0]["fix"], "raised the pool size to 20");
+    let (event, _) = talk.call("get", json!({"key": &key(C, 1)[..18], "context": 1}));
+    assert_eq!(event["_key"], key(C, 1));
+    assert_eq!(event["before"].as_array().unwrap().len(), 1);
+    let (around, _) = talk.call("errors", json!({"execution": C}));
+    assert_eq!(around["items"][0]["key"], key(C, 2)[..18]);
+    let (summary, _) = talk.call("summary", json!({"execution_id": D, "include": ["response", "graph"]}));
+    assert_eq!(summary["response"], json!({"pages": 12}));
+    assert!(
+        summary["edges"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|e| e.as_str().unwrap().contains("RETRY_OF"))
+    );
+    let (stats, _) = talk.call("stats", json!({"since": "2026-11-10"}));
+    assert_eq!(stats["levels"]["INFO"], 28);
+    let (by, _) = talk.call("stats", json!({"by": "level", "since": "2026-11-10"}));
+    assert_eq!(by["items"][0], json!({"level": "INFO", "count": 28}));
+    let (history, _) = talk.call("runs", json!({"history": true, "script": "etl", "since": "2026-11-10"}));
+    assert_eq!(history["totals"]["runs"], 2);
+    let (patterns, _) = talk.call("patterns", json!({"since": "2026-11-10", "limit": 1}));
+    assert_eq!(patterns["items"][0]["count"], 30);
+    let (learnings, _) = talk.call("learnings", json!({"recurring": true}));
+    assert_eq!(learnings["items"][0]["count"], 2);
+    let (rows, _) = talk.call("query", json!({"text": "SELECT count(*) n FROM log_events"}));
+    assert_eq!(rows["items"][0]["n"], 43);
+    for (tool, arguments) in [
+        ("response", json!({"name": "report"})),
+        ("history", json!({"since": "2026-11-10"})),
+        ("graph", json!({"execution_id": A})),
+    ] {
+        talk.call(tool, arguments);
+    }
+    talk.end();
+}
+
+#[test]
+fn an_answer_that_would_be_too_big_is_smaller_instead() {
+    let dir = sample::directory();
+    let (mut talk, _) = Talk::start(dir.path(), &["--max-tokens", "400"], "2025-06-18");
+    let (answer, bytes) = talk.call("search", json!({"text": "processed", "limit": 30}));
+    assert!(bytes <= 1200, "{bytes}");
+    let returned = answer["returned"].as_u64().unwrap();
+    assert!((1..30).contains(&returned), "{answer}");
+    assert_eq!((&answer["total"], &answer["truncated"]), (&json!(30), &json!(true)));
+    let mut seen = returned;
+    let mut cursor = answer["next_cursor"].clone();
+    while cursor.is_string() {
+        let (page, _) = talk.call("search", json!({"text": "processed", "limit": 30, "cursor": cursor}));
+        seen += page["returned"].as_u64().unwrap();
+        cursor = page["next_cursor"].clone();
+    }
+    assert_eq!(seen, 30, "its cursor goes on behind what was left");
+    let (event, bytes) = talk.call("get", json!({"key": key(C, 1), "context": 20}));
+    assert!(bytes <= 1200 && event["_key"] == key(C, 1), "{bytes} {event}");
+    talk.end();
+}
+
+#[test]
+fn what_is_wrong_is_said_to_the_caller_and_the_server_goes_on() {
+    let dir = sample::directory();
+    let (mut talk, _) = Talk::start(dir.path(), &[], "2025-06-18");
+    for (tool, arguments, hint) in [
+        ("search", json!({"text": "x", "since": "soon"}), "cannot read the time"),
+        ("search", json!({"text": 7}), "do not fit"),
+        ("get", json!({}), "missing field"),
+        ("get", json!({"key": "nosuchkey"}), "no event has the key"),
+        ("summary", json!({"execution_id": "nobody"}), "no execution"),
+        ("query", json!({"text": "DELETE FROM log_events"}), "only reading"),
+    ] {
+        let answer = talk.ask("tools/call", json!({"name": tool, "arguments": arguments}));
+        assert_eq!(answer["result"]["isError"], true, "{answer}");
+        assert!(
+            answer["result"]["content"][0]["text"].as_str().unwrap().contains(hint),
+            "{answer}"
+        );
+    }
+    for tool in ["nonsense", "learn", "fix", "prune"] {
+        let answer = talk.ask(
+            "tools/call",
+            json!({"name": tool, "arguments": {"text": "x", "target": "y"}}),
+        );
+        assert!(answer["error"]["message"].is_string(), "{tool}: {answer}");
+    }
+    assert!(talk.ask("no/such/method", json!({}))["error"]["code"].is_number());
+    writeln!(talk.input.as_mut().unwrap(), "this is no JSON").unwrap();
+    assert_eq!(talk.line()["error"]["code"], -32700);
+    assert_eq!(talk.ask("ping", json!({}))["result"], json!({}));
+    talk.end();
+}
+
+#[test]
+fn learn_and_fix_are_offered_only_when_writing_is_allowed() {
+    let dir = sample::directory();
+    let (mut talk, _) = Talk::start(dir.path(), &["--allow-write"], "2025-06-18");
+    let tools = talk.ask("tools/list", json!({}));
+    let tools = tools["result"]["tools"].as_array().unwrap();
+    assert!(tools.len() <= 12);
+    let writing: Vec<&Value> = tools
+        .iter()
+        .filter(|t| t["annotations"]["readOnlyHint"] == false)
+        .collect();
+    assert_eq!(
+        writing.iter().map(|t| t["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["learn", "fix"]
+    );
+    let (learnt, _) = talk.call(
+        "learn",
+        json!({"text": "use batches", "context": {"a": 1}, "tag": "speed"}),
+    );
+    assert_eq!(learnt["recorded"], true);
+    let (fixed, _) = talk.call("fix", json!({"target": BAD_ROW, "text": "skip them"}));
+    assert_eq!(fixed["fixed"]["fingerprint"], BAD_ROW);
+    let (found, _) = talk.call("learnings", json!({"text": "batches"}));
+    assert_eq!(found["items"][0]["context"], json!({"a": 1}));
+    talk.end();
+}
+
+#[test]
+fn one_event_and_one_run_are_resources() {
+    let dir = sample::directory();
+    let (mut talk, _) = Talk::start(dir.path(), &[], "2025-06-18");
+    let event = talk.ask(
+        "resources/read",
+        json!({"uri": format!("logagent://event/{}", key(C, 1))}),
+    );
+    let text = event["result"]["contents"][0]["text"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{event}"));
+    assert_eq!(serde_json::from_str::<Value>(text).unwrap()["_key"], key(C, 1));
+    let run = talk.ask("resources/read", json!({"uri": format!("logagent://run/{C}")}));
+    let text = run["result"]["contents"][0]["text"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(text).unwrap()["status"], "failed");
+    let missing = talk.ask("resources/read", json!({"uri": "logagent://event/nosuchkey"}));
+    assert!(missing["error"]["message"].is_string(), "{missing}");
+    talk.end();
+}
+
+#[test]
+fn the_official_python_client_understands_the_server() {
+    let dir = sample::directory();
+    let calls = json!([
+        ["search", {"text": "timed out", "limit": 5}],
+        ["errors", {"since": "2026-11-10", "until": "2026-11-11"}],
+        ["summary", {"execution_id": C}],
+        ["get", {"key": "nosuchkey"}],
+    ]);
+    let mut child = Command::new(python_with_loguru())
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/mcp_client.py"))
+        .arg(env!("CARGO_BIN_EXE_logagent"))
+        .arg(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(calls.to_string().as_bytes())
+        .unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let told: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(told["hello"]["serverInfo"]["name"], "logagent");
+    assert_eq!(told["tools"].as_array().unwrap().len(), 10);
+    assert_eq!(told["prompts"].as_array().unwrap().len(), 8);
+    assert!(
+        told["prompt"].as_str().unwrap().contains("logagent get abc -C 5"),
+        "{}",
+        told["prompt"]
+    );
+    assert_eq!(told["templates"], 2);
+    assert_eq!(told["calls"][0]["answer"]["returned"], 2);
+    assert_eq!(told["calls"][1]["answer"]["items"][0]["state"], "returned");
+    assert_eq!(told["calls"][2]["answer"]["status"], "failed");
+    assert_eq!(told["calls"][3]["error"], true);
+}
+
+/// The commands in the shell blocks of a Markdown text.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let mut shell = false;
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(fence) = line.strip_prefix("```") {
+            shell = fence == "sh";
+        } else if let Some(rest) = line.strip_prefix("logagent ").filter(|_| shell) {
+            found.push(words(rest));
+        }
+    }
+    found
+}
+
+/// A command line's words, with double quotes as a shell has them.
+fn words(line: &str) -> Vec<String> {
+    let mut out = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => out.push(String::new()),
+            c => out.last_mut().unwrap().push(c),
+        }
+    }
+    out.retain(|w| !w.is_empty());
+    out
+}
+
+#[test]
+fn every_command_in_the_prompts_works() {
+    let prompts = Path::new(env!("CARGO_MANIFEST_DIR")).join("prompts");
+    let mut run = 0;
+    for folder in ["queries", "patterns", "guides"] {
+        for file in std::fs::read_dir(prompts.join(folder)).unwrap() {
+            let path = file.unwrap().path();
+            let dir = sample::directory();
+            for command in commands(&std::fs::read_to_string(&path).unwrap()) {
+                let put = |w: &String| {
+                    w.replace("<EXECUTION>", C)
+                        .replace("<KEY>", &key(C, 1))
+                        .replace("<SCRIPT>", "report")
+                        .replace("<ERROR>", "database timed out after 30 s")
+                };
+                let command: Vec<String> = command.iter().map(put).collect();
+                let args: Vec<&str> = command.iter().map(String::as_str).collect();
+                let said = say(dir.path(), &args);
+                // 1 is an answer too: in the last 24 hours nothing happened in the sample.
+                assert!(
+                    matches!(said.code, 0 | 1),
+                    "{}: {command:?}: {}",
+                    path.display(),
+                    said.err
+                );
+                run += 1;
+            }
+        }
+    }
+    assert!(run > 50, "{run}");
+}
