@@ -192,7 +192,7 @@ fn sources(out: &mut String, s: &Snapshot, color: bool) {
     if s.sources.is_empty() {
         return;
     }
-    let head = format!("  {:>10} {:>10} {:>10}  {:10} PATH", "LAG", "POSITION", "SIZE", "STATE");
+    let head = format!("  {:>10} {:>10} {:>10}  {:15} PATH", "LAG", "POSITION", "SIZE", "STATE");
     let _ = writeln!(out, "{}", show::paint(color, BOLD, &head));
     for source in s.sources.iter().take(SHOWN) {
         let _ = writeln!(out, "  {}", source_line(source));
@@ -213,7 +213,7 @@ fn source_line(source: &SourceStatus) -> String {
         }
     };
     format!(
-        "{:>10} {:>10} {:>10}  {:10} {}",
+        "{:>10} {:>10} {:>10}  {:15} {}",
         show::size(source.lag_bytes),
         amount(source.position),
         amount(source.size),

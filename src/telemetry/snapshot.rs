@@ -98,7 +98,8 @@ pub struct SourceStatus {
     pub size: u64,
     /// What is not yet read.
     pub lag_bytes: u64,
-    /// In a word: `reading`, `idle`, `waiting`, `finished`, `unreadable`, `listening`, `connected`.
+    /// In a word: of a file `current`, `behind`, `rotated`, `unlinked`, `copy`, `empty`, `archive`, `archive_pending`,
+    /// `unreadable`; of the socket `listening`.
     pub state: String,
 }
 
