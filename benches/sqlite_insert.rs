@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use logagent::record::{Key, format_time};
+use logagent::store::search::PruneAsk;
 use logagent::store::sqlite::rows::{self, Cell};
 use logagent::store::sqlite::schema::{DERIVED_COLUMNS, EVENT_COLUMNS, TEXT_COLUMNS};
-use logagent::store::sqlite::{SqliteStore, connect};
+use logagent::store::sqlite::{SqliteStore, connect, prune};
 use logagent::store::{Batch, Sink};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -56,10 +57,14 @@ const SCRIPTS: [&str; 5] = [
     "report_maker",
 ];
 
+/// Time of the first event, and from one to the next.
+const FIRST: i64 = 1_795_227_624_054_432;
+const APART: i64 = 1337;
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     match args.first().map(String::as_str) {
-        Some(way @ ("store" | "bare" | "docs")) => one(way, number(&args, 1, 200_000), number(&args, 2, 1)),
+        Some(way @ ("store" | "bare" | "docs" | "prune")) => one(way, number(&args, 1, 200_000), number(&args, 2, 1)),
         _ => all(number(&args, 0, 200_000), number(&args, 1, 1)),
     }
 }
@@ -74,7 +79,7 @@ fn all(events: usize, per_execution: usize) {
     let dir = tempfile::tempdir().expect("scratch directory");
     let (n, per) = (events.to_string(), per_execution.to_string());
     println!("{events} events, {per_execution} to an execution, batches of {BATCH}");
-    for way in ["bare", "store", "bare", "store"] {
+    for way in ["bare", "store", "bare", "store", "prune"] {
         let status = Command::new(&me).args([way, &n, &per]).current_dir(dir.path()).status();
         assert!(status.expect("start").success(), "{way} failed");
     }
@@ -118,7 +123,7 @@ fn one(way: &str, events: usize, per_execution: usize) {
     let mut loop_ = (way == "bare").then(|| BareLoop::open(path));
     let mut left = events;
     while left > 0 {
-        let batches: Vec<Arc<Batch>> = (0..16)
+        let batches: Vec<Arc<Batch>> = (0..2)
             .map_while(|_| {
                 let n = left.min(BATCH);
                 left -= n;
@@ -143,12 +148,52 @@ fn one(way: &str, events: usize, per_execution: usize) {
         wall += w.elapsed().as_secs_f64();
     }
     let n = events as f64;
+    if way == "prune" {
+        return halve(&runtime, &store, path, n);
+    }
     println!(
         "{way:6} {:8.0} events/s of CPU  {:8.0} events/s by the clock  {:5.0} B/event  peak RSS {} KiB",
         n / cpu,
         n / wall,
         std::fs::metadata(path).map_or(0, |m| m.len()) as f64 / n,
         peak_rss()
+    );
+}
+
+/// Deletes the older half while the agent's handle goes on writing and a reader counts.
+fn halve(runtime: &tokio::runtime::Runtime, store: &SqliteStore, path: &Path, n: f64) {
+    let ask = PruneAsk {
+        before: Some(FIRST + 2_000_000 + (n / 2.0) as i64 * APART),
+        ..PruneAsk::default()
+    };
+    let reader = Connection::open(path).expect("reader");
+    let (mut written, mut slowest) = (0, 0.0_f64);
+    let (c, w) = (cpu_seconds(), Instant::now());
+    let done = prune::run(path, &ask, &mut |_| {
+        let mut batch = Batch::default();
+        batch.events.push(
+            format!(r#"{{"_key":"live{written}","timestamp":"z","level":"INFO","message":"m","execution_id":"e"}}"#)
+                .as_bytes(),
+        );
+        let begun = Instant::now();
+        runtime.block_on(store.write(&Arc::new(batch))).expect("write");
+        slowest = slowest.max(begun.elapsed().as_secs_f64());
+        written += 1;
+        let newest: i64 = reader
+            .query_row("SELECT max(id) FROM log_events", [], |r| r.get(0))
+            .expect("read");
+        assert!(newest > 0);
+    })
+    .expect("prune");
+    let (c, w) = (cpu_seconds() - c, w.elapsed().as_secs_f64());
+    let gone = done.events as f64;
+    println!(
+        "prune  {:8.0} events/s of CPU  {:8.0} events/s by the clock  {gone} gone, {written} written meanwhile (slowest \
+         {:.0} ms), {:.0} B/event left",
+        gone / c,
+        gone / w,
+        slowest * 1e3,
+        std::fs::metadata(path).map_or(0, |m| m.len()) as f64 / (n - gone),
     );
 }
 
@@ -280,7 +325,7 @@ impl Source {
         let n = self.n;
         let chain = self.next();
         let key = Key::new(0x3_1234_5678_9abc, n * 1000, chain);
-        let micros = 1_795_227_624_054_432 + (n as i64) * 1337;
+        let micros = FIRST + (n as i64) * APART;
         let kind = self.below(100);
         let (level, no) = match kind {
             0..10 => ("ERROR", 40),

@@ -13,6 +13,7 @@ mod query_cli;
 mod query_more;
 mod sample;
 mod socket;
+mod sqlite_crash;
 mod standin;
 mod store_contract;
 mod tidy;
