@@ -5,6 +5,9 @@
 //! read buffer is used again, nothing is queued in between. Nothing flows back but how much room there is.
 
 pub mod socket;
+pub mod identity;
+pub mod lines;
+pub mod names;
 
 use std::path::PathBuf;
 use std::sync::Arc;
