@@ -5,9 +5,14 @@
 //! read buffer is used again, nothing is queued in between. Nothing flows back but how much room there is.
 
 pub mod socket;
+pub mod archive;
+pub mod discovery;
+pub mod hint;
 pub mod identity;
 pub mod lines;
 pub mod names;
+pub mod status;
+pub mod window;
 
 use std::path::PathBuf;
 use std::sync::Arc;

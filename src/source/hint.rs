@@ -1,0 +1,211 @@
+//! What the kernel says of directories (inotify), and waking up.
+//!
+//! A hint only says where to look sooner; polling finds everything without it. So errors cost one warning, and the
+//! directory is polled. Directories are watched, never files: one watch serves any number of idle files.
+//!
+//! inotify is used directly, on the tailer's own thread: while files are active the queue is read at every tick
+//! instead of being waited for, so that a thousand lines a second do not become a thousand wake-ups (the kernel merges
+//! repeated events), and no second thread exists.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+
+/// Names a directory in the tailer's table.
+pub type DirId = u32;
+
+/// Wakes the tailer from another thread.
+#[derive(Clone, Debug)]
+pub struct Waker(Option<Arc<OwnedFd>>);
+
+impl Waker {
+    /// Without a descriptor to be had the tailer still sees what it was sent at its next poll.
+    #[must_use]
+    pub fn new() -> Waker {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Waker(rustix::event::eventfd(0, flags).ok().map(Arc::new))
+    }
+
+    pub fn wake(&self) {
+        if let Some(fd) = &self.0 {
+            // It fails only if it is signalled already.
+            let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Default for Waker {
+    fn default() -> Self {
+        Waker::new()
+    }
+}
+
+/// Something to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// The content or the mode of this file changed.
+    Changed(DirId, OsString),
+    /// A name appeared.
+    Appeared(DirId, OsString),
+    /// Names went, or the directory itself.
+    Rescan(DirId),
+    /// Events were lost.
+    Everything,
+}
+
+#[derive(Debug)]
+pub struct Hints {
+    fd: Option<OwnedFd>,
+    waker: Waker,
+    dirs: HashMap<i32, DirId>,
+    warned: bool,
+}
+
+impl Hints {
+    /// `enabled: false` polls only.
+    #[must_use]
+    pub fn new(enabled: bool, waker: Waker) -> Hints {
+        let mut hints = Hints {
+            fd: None,
+            waker,
+            dirs: HashMap::new(),
+            warned: false,
+        };
+        if enabled {
+            match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
+                Ok(fd) => hints.fd = Some(fd),
+                Err(e) => hints.warn(e),
+            }
+        }
+        hints
+    }
+
+    fn warn(&mut self, error: Errno) {
+        if !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                %error,
+                "the kernel gives no more notice of changed files (see fs.inotify.max_user_watches and \
+                 fs.inotify.max_user_instances); such files are polled"
+            );
+        }
+    }
+
+    /// Watches a directory. `None`: it has to be polled.
+    pub fn watch(&mut self, dir: DirId, path: &Path) -> Option<i32> {
+        let fd = self.fd.as_ref()?;
+        if !is_local(path) {
+            return None;
+        }
+        let flags = WatchFlags::MODIFY
+            | WatchFlags::ATTRIB
+            | WatchFlags::CREATE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::DELETE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR
+            | WatchFlags::EXCL_UNLINK;
+        match inotify::add_watch(fd, path, flags) {
+            // The same directory by another path: only one of the two gets the hints.
+            Ok(watch) if self.dirs.get(&watch).is_some_and(|d| *d != dir) => None,
+            Ok(watch) => {
+                self.dirs.insert(watch, dir);
+                Some(watch)
+            }
+            Err(Errno::NOENT | Errno::ACCESS | Errno::NOTDIR) => None,
+            Err(e) => {
+                self.warn(e);
+                None
+            }
+        }
+    }
+
+    pub fn unwatch(&mut self, watch: i32) {
+        if let (Some(fd), Some(_)) = (&self.fd, self.dirs.remove(&watch)) {
+            // The kernel has removed the watch already where the directory is gone.
+            let _ = inotify::remove_watch(fd, watch);
+        }
+    }
+
+    /// Takes what the kernel has said so far. Never waits.
+    pub fn drain(&mut self, out: &mut Vec<Hint>) {
+        let Some(fd) = &self.fd else { return };
+        let mut buf = [MaybeUninit::uninit(); 8192];
+        let mut reader = inotify::Reader::new(fd, &mut buf);
+        while let Ok(event) = reader.next() {
+            let what = event.events();
+            if what.contains(ReadFlags::QUEUE_OVERFLOW) {
+                tracing::warn!("notices of changed files were lost (see fs.inotify.max_queued_events); looking at all");
+                out.push(Hint::Everything);
+                continue;
+            }
+            let Some(dir) = self.dirs.get(&event.wd()).copied() else {
+                continue;
+            };
+            let name = event
+                .file_name()
+                .map(|n| OsStr::from_bytes(n.to_bytes()).to_os_string());
+            if what.contains(ReadFlags::IGNORED) {
+                self.dirs.remove(&event.wd());
+            }
+            out.push(match name {
+                Some(name) if what.intersects(ReadFlags::MODIFY | ReadFlags::ATTRIB) => Hint::Changed(dir, name),
+                Some(name) if what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) => Hint::Appeared(dir, name),
+                _ => Hint::Rescan(dir),
+            });
+        }
+    }
+
+    /// Sleeps until `timeout` is over or the tailer is woken; with `listen` also until the kernel has a hint.
+    pub fn sleep(&self, timeout: Duration, listen: bool) {
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(2);
+        if let Some(fd) = &self.waker.0 {
+            fds.push(PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
+        }
+        if let (true, Some(fd)) = (listen, &self.fd) {
+            fds.push(PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
+        }
+        if fds.is_empty() {
+            return std::thread::sleep(timeout);
+        }
+        let limit = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        if rustix::event::poll(&mut fds, Some(&limit)).is_ok_and(|n| n > 0)
+            && let Some(fd) = &self.waker.0
+        {
+            let _ = rustix::io::read(fd, &mut [0u8; 8]);
+        }
+    }
+}
+
+/// File systems whose changes all pass through this kernel. On others (network, FUSE, 9p) hints are not to be had, or
+/// not for changes made elsewhere.
+fn is_local(path: &Path) -> bool {
+    const LOCAL: [u32; 12] = [
+        0xEF53,      // ext2, ext3, ext4
+        0x5846_5342, // xfs
+        0x9123_683E, // btrfs
+        0x0102_1994, // tmpfs
+        0x8584_58F6, // ramfs
+        0xF2F5_2010, // f2fs
+        0x2FC1_2FC1, // zfs
+        0x794C_7630, // overlayfs
+        0xCA45_1A4E, // bcachefs
+        0x5265_4973, // reiserfs
+        0x3153_464A, // jfs
+        0x4d44,      // vfat
+    ];
+    rustix::fs::statfs(path).is_ok_and(|s| LOCAL.contains(&(s.f_type as u32)))
+}

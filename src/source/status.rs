@@ -1,0 +1,105 @@
+//! What the tailer is doing, for `logagent status` and the progress bar of `run --once`.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// At most so many files are listed one by one, those that are behind first.
+pub const LISTED: usize = 1000;
+
+/// Shared with the tailer, which refreshes it about once a second while something happens.
+#[derive(Debug, Default)]
+pub struct FilesStatus(Mutex<Snapshot>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub files: Vec<FileStatus>,
+    /// Files that are followed, listed or not.
+    pub watched: u64,
+    /// Plain bytes found in files that are shipped; archives count with their compressed size.
+    pub bytes_found: u64,
+    /// Of these, read.
+    pub bytes_read: u64,
+    pub lag_bytes: u64,
+    /// Archives that cannot be read.
+    pub broken_archives: u64,
+    /// Archives still to be looked into.
+    pub pending_archives: u64,
+    pub open_descriptors: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileStatus {
+    pub path: PathBuf,
+    /// Bytes.
+    pub position: u64,
+    pub size: u64,
+    pub lag_bytes: u64,
+    pub state: FileState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileState {
+    /// Read to its end.
+    Current,
+    /// There is more to read.
+    Behind,
+    /// Renamed, read on as long as it may grow.
+    Rotated,
+    /// Unlinked, read through the descriptor.
+    Unlinked,
+    /// Its content is shipped under another name.
+    Copy,
+    /// No complete line yet.
+    Empty,
+    /// An archive that is dealt with.
+    Archive,
+    /// An archive that waits.
+    ArchivePending,
+    /// Not readable: permission, or a damaged archive.
+    Unreadable,
+}
+
+impl FileState {
+    /// One word, as shown to people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FileState::Current => "current",
+            FileState::Behind => "behind",
+            FileState::Rotated => "rotated",
+            FileState::Unlinked => "unlinked",
+            FileState::Copy => "copy",
+            FileState::Empty => "empty",
+            FileState::Archive => "archive",
+            FileState::ArchivePending => "archive_pending",
+            FileState::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl FilesStatus {
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[must_use]
+    pub fn get(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    pub(super) fn set(&self, snapshot: Snapshot) {
+        *self.lock() = snapshot;
+    }
+
+    /// Totals only: (bytes found, bytes read).
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        let s = self.lock();
+        (s.bytes_found, s.bytes_read)
+    }
+
+    pub(super) fn add_read(&self, bytes: u64) {
+        let mut s = self.lock();
+        s.bytes_read += bytes;
+    }
+}
