@@ -18,6 +18,9 @@ const XZ_MEMORY: u64 = 100 << 20;
 /// zstd windows up to 128 MiB exist (`--long`); more than 8 MiB is not what log rotation writes.
 const ZSTD_WINDOW_LOG: u32 = 25;
 
+/// What is done with a member: its path, `None` where the archive is one compressed file, and its bytes.
+pub type Visit<'a> = dyn FnMut(Option<&Path>, &mut dyn Read) -> io::Result<()> + 'a;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Gz,
@@ -55,11 +58,7 @@ pub fn kind(start: &[u8]) -> Option<Kind> {
 /// # Errors
 ///
 /// Of kind `UnexpectedEof` where the archive ends too early; any other where it is damaged, and what `visit` returns.
-pub fn each_member(
-    file: File,
-    kind: Kind,
-    visit: &mut dyn FnMut(Option<&Path>, &mut dyn Read) -> io::Result<()>,
-) -> io::Result<()> {
+pub fn each_member(file: File, kind: Kind, visit: &mut Visit<'_>) -> io::Result<()> {
     match kind {
         Kind::Zip => zip(file, visit),
         Kind::Tar => tar(&mut BufReader::new(file), visit),
@@ -82,10 +81,7 @@ pub fn each_member(
 }
 
 /// One compressed file, or a tar in it.
-fn inner(
-    mut reader: impl Read,
-    visit: &mut dyn FnMut(Option<&Path>, &mut dyn Read) -> io::Result<()>,
-) -> io::Result<()> {
+fn inner(mut reader: impl Read, visit: &mut Visit<'_>) -> io::Result<()> {
     let mut start = Vec::with_capacity(MAGIC);
     reader.by_ref().take(MAGIC as u64).read_to_end(&mut start)?;
     let is_tar = kind(&start) == Some(Kind::Tar);
@@ -97,7 +93,7 @@ fn inner(
     }
 }
 
-fn tar(reader: &mut dyn Read, visit: &mut dyn FnMut(Option<&Path>, &mut dyn Read) -> io::Result<()>) -> io::Result<()> {
+fn tar(reader: &mut dyn Read, visit: &mut Visit<'_>) -> io::Result<()> {
     let mut archive = tar::Archive::new(reader);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -134,7 +130,7 @@ impl Read for Whole<'_> {
     }
 }
 
-fn zip(file: File, visit: &mut dyn FnMut(Option<&Path>, &mut dyn Read) -> io::Result<()>) -> io::Result<()> {
+fn zip(file: File, visit: &mut Visit<'_>) -> io::Result<()> {
     let broken = |e: zip::result::ZipError| match e {
         zip::result::ZipError::Io(e) => e,
         other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),

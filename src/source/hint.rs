@@ -1,4 +1,4 @@
-//! What the kernel says of directories (inotify), and waking up.
+//! What the kernel says of directories (inotify).
 //!
 //! A hint only says where to look sooner; polling finds everything without it. So errors cost one warning, and the
 //! directory is polled. Directories are watched, never files: one watch serves any number of idle files.
@@ -10,44 +10,17 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 /// Names a directory in the tailer's table.
 pub type DirId = u32;
-
-/// Wakes the tailer from another thread.
-#[derive(Clone, Debug)]
-pub struct Waker(Option<Arc<OwnedFd>>);
-
-impl Waker {
-    /// Without a descriptor to be had the tailer still sees what it was sent at its next poll.
-    #[must_use]
-    pub fn new() -> Waker {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        Waker(rustix::event::eventfd(0, flags).ok().map(Arc::new))
-    }
-
-    pub fn wake(&self) {
-        if let Some(fd) = &self.0 {
-            // It fails only if it is signalled already.
-            let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
-        }
-    }
-}
-
-impl Default for Waker {
-    fn default() -> Self {
-        Waker::new()
-    }
-}
 
 /// Something to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +38,6 @@ pub enum Hint {
 #[derive(Debug)]
 pub struct Hints {
     fd: Option<OwnedFd>,
-    waker: Waker,
     dirs: HashMap<i32, DirId>,
     warned: bool,
 }
@@ -73,10 +45,9 @@ pub struct Hints {
 impl Hints {
     /// `enabled: false` polls only.
     #[must_use]
-    pub fn new(enabled: bool, waker: Waker) -> Hints {
+    pub fn new(enabled: bool) -> Hints {
         let mut hints = Hints {
             fd: None,
-            waker,
             dirs: HashMap::new(),
             warned: false,
         };
@@ -166,26 +137,18 @@ impl Hints {
         }
     }
 
-    /// Sleeps until `timeout` is over or the tailer is woken; with `listen` also until the kernel has a hint.
+    /// Sleeps until `timeout` is over; with `listen` also until the kernel has a hint.
     pub fn sleep(&self, timeout: Duration, listen: bool) {
-        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(2);
-        if let Some(fd) = &self.waker.0 {
-            fds.push(PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
-        }
-        if let (true, Some(fd)) = (listen, &self.fd) {
-            fds.push(PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
-        }
-        if fds.is_empty() {
-            return std::thread::sleep(timeout);
-        }
-        let limit = Timespec {
-            tv_sec: timeout.as_secs() as i64,
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
-        if rustix::event::poll(&mut fds, Some(&limit)).is_ok_and(|n| n > 0)
-            && let Some(fd) = &self.waker.0
-        {
-            let _ = rustix::io::read(fd, &mut [0u8; 8]);
+        match (&self.fd, listen) {
+            (Some(fd), true) => {
+                let limit = Timespec {
+                    tv_sec: timeout.as_secs() as i64,
+                    tv_nsec: i64::from(timeout.subsec_nanos()),
+                };
+                // An interrupted wait is a short one.
+                let _ = rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&limit));
+            }
+            _ => std::thread::sleep(timeout),
         }
     }
 }

@@ -4,14 +4,17 @@
 //! [`Intake`] (the pipeline) by a synchronous call with borrowed bytes: what is read is parsed and encoded before the
 //! read buffer is used again, nothing is queued in between. Nothing flows back but how much room there is.
 
-pub mod socket;
 pub mod archive;
 pub mod discovery;
+pub mod files;
 pub mod hint;
 pub mod identity;
 pub mod lines;
 pub mod names;
+pub mod socket;
 pub mod status;
+pub mod streams;
+pub mod table;
 pub mod window;
 
 use std::path::PathBuf;

@@ -229,6 +229,14 @@ pub fn script(name: &OsStr) -> String {
     stem.to_string()
 }
 
+/// The path without the rotation stamp at its end, where there is one: `app.log.1` was `app.log`.
+#[must_use]
+pub fn unstamped(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let bare = without_stamp(name);
+    (bare != name).then(|| path.with_file_name(bare))
+}
+
 /// Takes a rotation stamp off the end: `.2`, `-20261121`, `.2026-11-21_02-20-24_054432` and the like.
 fn without_stamp(stem: &str) -> &str {
     let stamp = |c: char| c.is_ascii_digit() || matches!(c, '-' | '_' | '.' | 'T' | 'Z');

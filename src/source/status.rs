@@ -97,9 +97,4 @@ impl FilesStatus {
         let s = self.lock();
         (s.bytes_found, s.bytes_read)
     }
-
-    pub(super) fn add_read(&self, bytes: u64) {
-        let mut s = self.lock();
-        s.bytes_read += bytes;
-    }
 }

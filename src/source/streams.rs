@@ -40,9 +40,12 @@ pub struct Known {
 pub struct Parked {
     pub path: PathBuf,
     pub size: u64,
+    pub mtime: i64,
     pub since: Instant,
     /// Its unread bytes were counted as lost.
     pub counted: bool,
+    /// Its file is there, but not wanted any more: it is not looked for under names that are not wanted.
+    pub unwanted: bool,
 }
 
 impl Known {
@@ -98,7 +101,10 @@ pub struct Streams {
 impl Streams {
     #[must_use]
     pub fn new(next: StreamId) -> Streams {
-        Streams { next, ..Streams::default() }
+        Streams {
+            next,
+            ..Streams::default()
+        }
     }
 
     pub fn next_id(&mut self) -> StreamId {
@@ -133,13 +139,22 @@ impl Streams {
     /// All streams with this head.
     pub fn with_head(&self, head: Head) -> impl Iterator<Item = (StreamId, &Known)> {
         let ids = self.by_head.get(&head.hash).map(Vec::as_slice).unwrap_or_default();
-        ids.iter().filter_map(|id| Some((*id, self.known.get(id)?))).filter(move |(_, k)| k.has_head(head))
+        ids.iter()
+            .filter_map(|id| Some((*id, self.known.get(id)?)))
+            .filter(move |(_, k)| k.has_head(head))
     }
 
     /// The parked stream that was last seen with this inode.
     #[must_use]
     pub fn by_inode(&self, dev: u64, ino: u64) -> Option<StreamId> {
         self.parked.get(&(dev, ino)).copied()
+    }
+
+    /// Whether a file of this inode is to be followed whatever its name.
+    #[must_use]
+    pub fn sought(&self, dev: u64, ino: u64) -> bool {
+        let known = self.by_inode(dev, ino).and_then(|id| self.known.get(&id));
+        known.is_some_and(|k| k.parked.as_ref().is_some_and(|p| !p.unwanted))
     }
 
     /// A file holds the stream from now on.
@@ -213,7 +228,14 @@ mod tests {
 
     fn known(n: u64, parked: bool) -> Known {
         let parked = parked.then(|| {
-            Box::new(Parked { path: PathBuf::new(), size: 0, since: Instant::now(), counted: false })
+            Box::new(Parked {
+                path: PathBuf::new(),
+                size: 0,
+                mtime: 0,
+                since: Instant::now(),
+                counted: false,
+                unwanted: false,
+            })
         });
         Known {
             head: n / 2,
@@ -248,7 +270,13 @@ mod tests {
     fn streams_with_a_file_or_a_copy_are_never_forgotten() {
         let mut streams = Streams::new(1);
         streams.add(1, known(1, false));
-        streams.add(2, Known { copies: 1, ..known(2, true) });
+        streams.add(
+            2,
+            Known {
+                copies: 1,
+                ..known(2, true)
+            },
+        );
         streams.add(3, known(3, true));
         streams.attach(3, 0, 1, 3);
         for n in 10..2000 {

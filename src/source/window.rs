@@ -36,6 +36,8 @@ pub struct Parcel {
     to: usize,
     pub cursor: Cursor,
     pub split: Split,
+    /// The end of a line longer than the limit: what follows it is another parcel.
+    pub again: bool,
 }
 
 impl Window {
@@ -71,12 +73,6 @@ impl Window {
     #[must_use]
     pub fn near(&self) -> u64 {
         identity::near(self.store.get(..self.at).unwrap_or_default())
-    }
-
-    /// Hash of the bytes below what is filled in.
-    #[must_use]
-    pub fn near_end(&self) -> u64 {
-        identity::near(self.store.get(..self.end).unwrap_or_default())
     }
 
     /// What is filled in and not consumed.
@@ -136,6 +132,16 @@ impl Window {
         self.done(from, from + split.consumed, before, split)
     }
 
+    /// As `parcel`, of the bytes below `offset` alone; `end` says what lies behind these.
+    pub fn parcel_to(&mut self, before: Cursor, offset: u64, end: End, max_line: usize) -> Parcel {
+        let beyond = self.position().saturating_sub(offset) as usize;
+        let filled = self.end;
+        self.end = filled.saturating_sub(beyond).max(self.at);
+        let parcel = self.parcel(before, end, max_line);
+        self.end = filled;
+        parcel
+    }
+
     /// As `parcel`, within a line longer than the limit.
     fn long(&mut self, before: Cursor, end: End, max_line: usize, dropped: u64) -> Parcel {
         let (from, data) = (self.at, self.store.get(self.at..self.end).unwrap_or_default());
@@ -172,7 +178,11 @@ impl Window {
             cut_bytes: whole - kept as u64,
             ..Split::default()
         };
-        self.done(from, from + kept, before, split)
+        let again = true;
+        Parcel {
+            again,
+            ..self.done(from, from + kept, before, split)
+        }
     }
 
     fn advance(&mut self, bytes: usize, stream: u64) {
@@ -194,6 +204,7 @@ impl Window {
             to,
             cursor,
             split,
+            again: false,
         }
     }
 
@@ -209,8 +220,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads `data` through a window in blocks of `block`; returns (line, offset, whole) of each item, and the cursor.
-    fn read(data: &[u8], block: usize, max_line: usize) -> (Vec<(Vec<u8>, u64, u64)>, Cursor, usize) {
+    /// (line, offset, whole) of each item, the last cursor, and the most bytes that were kept.
+    type Seen = (Vec<(Vec<u8>, u64, u64)>, Cursor, usize);
+
+    /// Reads `data` through a window in blocks of `block`.
+    fn read(data: &[u8], block: usize, max_line: usize) -> Seen {
         let (mut window, mut cursor, mut out, mut most) = (Window::default(), Cursor::default(), Vec::new(), 0);
         window.start(0, 0);
         loop {

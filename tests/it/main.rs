@@ -3,6 +3,7 @@
 mod arango_delivery;
 mod arango_live;
 mod arango_schema;
+mod cases_files;
 mod cli;
 mod config;
 mod harness;
@@ -11,6 +12,7 @@ mod metrics;
 mod monitor;
 mod query_cli;
 mod query_more;
+mod recorder;
 mod sample;
 mod socket;
 mod sqlite_crash;

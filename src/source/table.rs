@@ -22,7 +22,8 @@ pub enum Role {
     CopyOf(StreamId),
     /// To be looked into once it has been quiet since the instant.
     Archive(Instant),
-    /// Dealt with; these streams are inside, up to these offsets. `Some(id)`: no further than the live stream went.
+    /// An archive that is dealt with; these streams are inside, up to these offsets. `true`: it was not read to its
+    /// end, since a live file holds the same.
     Unpacked(Vec<(StreamId, u64)>, bool),
     /// Damaged, or of no interest, until it changes.
     Ignored,
@@ -50,6 +51,8 @@ pub struct File {
     pub mtime: i64,
     /// Everything below was read or is held back.
     pub looked: u64,
+    /// The largest size seen of the present content.
+    pub peak: u64,
     /// Without a line feed between the cursor and here; 0 where that is not known.
     pub scanned: u64,
     pub role: Role,
@@ -72,7 +75,7 @@ pub struct File {
     pub stranger: bool,
     /// In the list of those with something to read.
     pub ready: bool,
-    /// The name it had when it was first seen, where a rename was seen.
+    /// Hash of directory and script: rotated files come before the live one within it.
     pub family: u64,
 }
 
@@ -102,8 +105,8 @@ pub struct Dir {
     pub names: HashMap<Arc<OsStr>, FileId>,
     /// Files of no interest that were looked into for known streams: head by inode.
     pub strangers: HashMap<u64, u64>,
-    /// Streams that were last seen here and have no file now.
-    pub parked: u32,
+    /// Streams that were last seen here have no file now: every file may be theirs.
+    pub seeking: bool,
     pub dirty: bool,
     /// It changed so recently that its time stamp may hide a further change.
     pub racy: bool,
@@ -112,7 +115,7 @@ pub struct Dir {
 }
 
 #[derive(Debug, Default)]
-pub struct Files {
+pub struct Table {
     slots: Vec<Option<Box<File>>>,
     free: Vec<FileId>,
     by_inode: HashMap<(u64, u64), FileId>,
@@ -120,7 +123,7 @@ pub struct Files {
     by_path: HashMap<PathBuf, DirId>,
 }
 
-impl Files {
+impl Table {
     pub fn add(&mut self, file: File) -> FileId {
         let (dir, name, inode) = (file.dir, Arc::clone(&file.name), (file.dev, file.ino));
         let id = match self.free.pop() {
@@ -205,7 +208,9 @@ impl Files {
     /// The file's path, or the one it had.
     #[must_use]
     pub fn path(&self, id: FileId) -> PathBuf {
-        self.get(id).and_then(|f| Some(self.dir(f.dir)?.path.join(&f.name))).unwrap_or_default()
+        self.get(id)
+            .and_then(|f| Some(self.dir(f.dir)?.path.join(f.name.as_ref())))
+            .unwrap_or_default()
     }
 
     #[must_use]
@@ -236,7 +241,7 @@ impl Files {
             mtime: 0,
             names: HashMap::new(),
             strangers: HashMap::new(),
-            parked: 0,
+            seeking: false,
             dirty: true,
             racy: false,
             exists: false,
@@ -251,7 +256,10 @@ impl Files {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (FileId, &File)> {
-        self.slots.iter().enumerate().filter_map(|(id, f)| Some((id as FileId, f.as_deref()?)))
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(id, f)| Some((id as FileId, f.as_deref()?)))
     }
 
     #[must_use]

@@ -1,0 +1,506 @@
+//! The tailer: follows files through everything that happens to them and hands over every line once.
+//!
+//! # Constraints
+//!
+//! Files are renamed, copied and truncated, compressed, unlinked, and written by several processes while this happens;
+//! the agent is down for some of it. Nothing tells of it reliably: not inotify (limits, network file systems), not
+//! inodes (reused), not names. So each look at the file system is compared with what is known, and content decides.
+//!
+//! # Vocabulary
+//!
+//! A **file** is what a directory entry leads to, known by device and inode while it is there (`table`). A **stream**
+//! is the content (`streams`); a file *holds* at most one. A stream whose file went is *parked*; a file found later with
+//! its content takes it up at its cursor. A file is **fragile** when it may not be there later: renamed or unlinked.
+//!
+//! # Operation
+//!
+//! One thread, four steps in turn: *look* (`look.rs`: hints, directories, the slow sweep), *judge* (`judge.rs`: what is
+//! each new file), *unpack* (`unpack.rs`: archives), *take* (`take.rs`: read a block of each file with something to
+//! read; within a family of rotated files the oldest first). Idle files cost nothing where the kernel gives hints for
+//! their directory, and a `stat` each `poll_interval` where not. A file that grew lately is looked at every [`TICK`]
+//! through its open descriptor; hints are then collected, not waited for.
+//!
+//! # Where data can be lost, or doubled
+//!
+//! 1. A file that was unlinked, or overwritten by a rename, before the agent opened it is gone; if its size had been
+//!    seen, the difference is counted as unread. 2. A file rewritten in place loses what was not read of it, unless a
+//!    copy appears. 3. A file rewritten with exactly the bytes that were there, and more, looks as if it had grown.
+//!    4. Two files of the same beginning without any time in it, of which the second appears while the first holds no
+//!    more than that beginning, are one until they differ. 5. Of files with equal heads the generation depends on which
+//!    was seen first; with times in the lines there is none but 0. 6. Hold and generation memory end with the last
+//!    [`REMEMBERED`](super::streams::REMEMBERED) streams that nothing refers to.
+
+mod judge;
+mod look;
+mod once;
+mod take;
+mod unpack;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::hint::{Hint, Hints};
+use super::names::{self, BadPattern, Patterns};
+pub use super::status::FilesStatus;
+use super::status::{FileState, FileStatus, LISTED, Snapshot};
+use super::streams::{Known, Parked, Streams};
+use super::table::{FileId, Held, Role, Table};
+use super::window::Window;
+use super::{Closed, Cursor, Intake, Loss, StreamEntry, StreamId};
+use crate::config;
+pub use once::OnceReport;
+
+/// How often a file that grew lately is looked at.
+pub const TICK: Duration = Duration::from_millis(20);
+/// A file that grew within this time is looked at every tick.
+const ACTIVE: Duration = Duration::from_secs(2);
+/// Complete lines that may belong together wait this long for more.
+const QUIET: Duration = Duration::from_millis(200);
+/// An idle file's descriptor is closed after this time.
+const CLOSE_AFTER: Duration = Duration::from_secs(5);
+/// Descriptors kept for files that are not fragile.
+const MAX_OPEN: usize = 64;
+/// The longest sleep: commands are looked for this often.
+const NAP: Duration = Duration::from_millis(250);
+
+/// What the agent tells its tailer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    Stop,
+    /// The patterns changed. Files that are no longer wanted are not followed any further; their cursors are kept.
+    Reload {
+        include: Vec<String>,
+        exclude: Vec<String>,
+    },
+}
+
+/// What is remembered of an archive that was dealt with in an earlier life.
+struct Remembered {
+    id: StreamId,
+    size: u64,
+    mtime: i64,
+    covers: Vec<(StreamId, u64)>,
+}
+
+/// Follows files. See the module's essay.
+pub struct Tailer {
+    settings: config::Files,
+    max_line: usize,
+    patterns: Patterns,
+    cwd: PathBuf,
+    /// The agent's own directory, which is never looked into.
+    own: PathBuf,
+    intake: Arc<dyn Intake>,
+    status: Arc<FilesStatus>,
+    streams: Streams,
+    table: Table,
+    hints: Hints,
+    heard: Vec<Hint>,
+    window: Window,
+    /// With something to read.
+    ready: Vec<FileId>,
+    /// Whose role is to be found out.
+    unjudged: Vec<FileId>,
+    /// With bytes that are held back until a time.
+    waiting: Vec<FileId>,
+    /// With a descriptor.
+    open: Vec<FileId>,
+    archives: Vec<FileId>,
+    /// Whose name went, until it is known where to.
+    lost: Vec<FileId>,
+    denied: Vec<FileId>,
+    /// Links, whose changes no hint tells.
+    linked: Vec<FileId>,
+    remembered: HashMap<(u64, u64), Remembered>,
+    /// Counts looks; a file noticed in the same look as a stream's birth was there together with it.
+    scan: u64,
+    /// Nothing was ever seen: `start_at` applies.
+    fresh: bool,
+    seek_again: bool,
+    sweep: u32,
+    dir_sweep: u32,
+    next_poll: Instant,
+    next_status: Instant,
+    changed: bool,
+    delivered: bool,
+    unpacking: bool,
+    once: bool,
+    bytes_read: u64,
+    broken: u64,
+}
+
+impl Tailer {
+    /// A tailer that takes up the `known` streams. `data_dir` is the agent's own directory.
+    ///
+    /// # Errors
+    ///
+    /// If a pattern is no glob.
+    pub fn new(
+        settings: &config::Files,
+        data_dir: &Path,
+        known: Vec<(StreamEntry, Cursor)>,
+        next_stream_id: StreamId,
+        intake: Arc<dyn Intake>,
+        status: Arc<FilesStatus>,
+    ) -> Result<Tailer, BadPattern> {
+        let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let own = std::fs::canonicalize(data_dir).unwrap_or_else(|_| cwd.join(data_dir));
+        let now = Instant::now();
+        let mut tailer = Tailer {
+            settings: settings.clone(),
+            max_line: settings.max_line.clamp(1, 1 << 30) as usize,
+            patterns: Patterns::new(&cwd, &settings.include, &settings.exclude)?,
+            cwd,
+            own,
+            intake,
+            status,
+            streams: Streams::new(next_stream_id),
+            table: Table::default(),
+            hints: Hints::new(true),
+            heard: Vec::new(),
+            window: Window::default(),
+            ready: Vec::new(),
+            unjudged: Vec::new(),
+            waiting: Vec::new(),
+            open: Vec::new(),
+            archives: Vec::new(),
+            lost: Vec::new(),
+            denied: Vec::new(),
+            linked: Vec::new(),
+            remembered: HashMap::new(),
+            scan: 0,
+            fresh: known.is_empty(),
+            seek_again: true,
+            sweep: 0,
+            dir_sweep: 0,
+            next_poll: now,
+            next_status: now,
+            changed: true,
+            delivered: false,
+            unpacking: false,
+            once: false,
+            bytes_read: 0,
+            broken: 0,
+        };
+        known
+            .into_iter()
+            .for_each(|(entry, cursor)| tailer.adopt(entry, cursor, now));
+        tailer.add_roots();
+        Ok(tailer)
+    }
+
+    /// Polls only, as where the kernel gives no hints.
+    #[must_use]
+    pub fn without_hints(mut self) -> Tailer {
+        self.hints = Hints::new(false);
+        self
+    }
+
+    fn adopt(&mut self, e: StreamEntry, cursor: Cursor, now: Instant) {
+        if e.archive {
+            let memory = Remembered {
+                id: e.id,
+                size: e.size,
+                mtime: e.mtime,
+                covers: e.covers,
+            };
+            self.remembered.insert((e.dev, e.ino), memory);
+            return;
+        }
+        if let Some(dir) = e.path.parent().filter(|d| d.is_dir()) {
+            self.table.add_dir(dir);
+        }
+        // A rotated file keeps its place; one that the patterns have ceased to name is left alone.
+        let live = self.patterns.wants(&e.path) || self.patterns.wants_archive(&e.path);
+        let unwanted = !live && !names::unstamped(&e.path).is_some_and(|p| self.patterns.wants(&p));
+        let parked = Parked {
+            path: e.path,
+            size: e.size,
+            mtime: e.mtime,
+            since: now,
+            counted: unwanted,
+            unwanted,
+        };
+        let known = Known {
+            head: e.head,
+            head_len: e.head_len,
+            generation: e.generation,
+            cursor,
+            start: e.start,
+            dev: e.dev,
+            ino: e.ino,
+            born: 0,
+            script: e.script.into(),
+            file: None,
+            copies: 0,
+            finished: e.finished,
+            parked: Some(Box::new(parked)),
+        };
+        self.streams.add(e.id, known);
+    }
+
+    /// Follows files until it is told to stop, or the intake closes, or `commands` has no sender any more.
+    pub fn run(mut self, commands: &Receiver<Command>) {
+        while self.obey(commands) {
+            match self.turn() {
+                Ok(true) => {}
+                Ok(false) => self.rest(),
+                Err(Closed) => break,
+            }
+        }
+        self.save_sizes();
+        self.publish();
+    }
+
+    /// Whether to go on.
+    fn obey(&mut self, commands: &Receiver<Command>) -> bool {
+        loop {
+            match commands.try_recv() {
+                Ok(Command::Reload { include, exclude }) => self.reload(&include, &exclude),
+                Err(TryRecvError::Empty) => return true,
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn reload(&mut self, include: &[String], exclude: &[String]) {
+        match Patterns::new(&self.cwd, include, exclude) {
+            Ok(patterns) => {
+                self.patterns = patterns;
+                self.drop_unwanted();
+                self.add_roots();
+                self.table.dirs.iter_mut().for_each(|d| d.dirty = true);
+                tracing::info!(?include, ?exclude, "watching by new patterns");
+            }
+            Err(e) => tracing::error!("the file patterns stay as they were: {e}"),
+        }
+    }
+
+    /// One round; whether there may be more to do at once.
+    fn turn(&mut self) -> Result<bool, Closed> {
+        let now = Instant::now();
+        self.look(now);
+        self.judge_all()?;
+        if !self.unpacking {
+            self.unpack_all(now)?;
+        }
+        let progress = self.take_all(now)?;
+        if now >= self.next_status && self.changed {
+            self.publish();
+            self.next_status = now + Duration::from_secs(1);
+        }
+        if progress {
+            return Ok(true);
+        }
+        if self.ready.is_empty() && std::mem::take(&mut self.delivered) {
+            self.intake.idle();
+        }
+        Ok(false)
+    }
+
+    /// Sleeps until something is due.
+    fn rest(&mut self) {
+        let now = Instant::now();
+        let lively = |id: &FileId| self.table.get(*id).is_some_and(|f| now.duration_since(f.grew) < ACTIVE);
+        let active = self.open.iter().any(lively) || !self.ready.is_empty();
+        let due = self
+            .waiting
+            .iter()
+            .filter_map(|id| self.due(*id))
+            .chain([self.next_poll])
+            .min();
+        let until = due.map_or(NAP, |d| d.saturating_duration_since(now));
+        let until = if active || !self.archives.is_empty() {
+            until.min(TICK)
+        } else {
+            until.min(NAP)
+        };
+        // Never spin: what is due and cannot be done now is tried at the pace of ticks.
+        self.hints.sleep(until.max(Duration::from_millis(1)), !active);
+    }
+
+    /// Marks a file as having something to read.
+    fn make_ready(&mut self, id: FileId) {
+        if let Some(f) = self.table.get_mut(id)
+            && !std::mem::replace(&mut f.ready, true)
+        {
+            self.ready.push(id);
+        }
+    }
+
+    fn unjudge(&mut self, id: FileId) {
+        if !self.unjudged.contains(&id) {
+            self.unjudged.push(id);
+        }
+    }
+
+    /// Gives a file its role, and keeps count of who refers to which stream.
+    fn set_role(&mut self, id: FileId, role: Role) {
+        let Some(file) = self.table.get_mut(id) else { return };
+        let old = std::mem::replace(&mut file.role, role.clone());
+        for (role, up) in [(role, true), (old, false)] {
+            let ids = match role {
+                Role::CopyOf(id) => vec![id],
+                Role::Unpacked(covers, _) => covers.into_iter().map(|c| c.0).collect(),
+                _ => continue,
+            };
+            for known in ids {
+                if let Some(k) = self.streams.get_mut(known) {
+                    k.copies = if up { k.copies + 1 } else { k.copies.saturating_sub(1) };
+                }
+            }
+        }
+        self.changed = true;
+    }
+
+    /// The file holds its stream no more; the stream waits to be found again. `finished`: there is no more of it.
+    fn park(&mut self, id: FileId, finished: bool) {
+        let Some(stream) = self.table.get(id).and_then(super::table::File::stream_id) else {
+            return;
+        };
+        let path = self.table.path(id);
+        let (size, mtime) = self.table.get(id).map_or((0, 0), |f| (f.peak, f.mtime));
+        self.set_role(id, Role::Unknown);
+        if let Some(f) = self.table.get_mut(id) {
+            (f.stream, f.held, f.looked, f.scanned) = (None, Held::No, 0, 0);
+        }
+        let parked = Parked {
+            path: path.clone(),
+            size,
+            mtime,
+            since: Instant::now(),
+            counted: finished,
+            unwanted: false,
+        };
+        if let Some(k) = self.streams.get_mut(stream) {
+            k.finished |= finished;
+            let entry = k.entry(stream, path, size, mtime);
+            self.intake.remember(entry);
+        }
+        self.streams.park(stream, parked);
+        self.seek_again = true;
+        self.ask_copies(stream, finished);
+    }
+
+    /// Copies of a stream that lost its file may be all that is left of it.
+    fn ask_copies(&mut self, stream: StreamId, finished: bool) {
+        let inside = |covers: &[(StreamId, u64)]| covers.iter().any(|c| c.0 == stream);
+        let copies: Vec<(FileId, bool)> = self
+            .table
+            .iter()
+            .filter_map(|(id, f)| match &f.role {
+                Role::CopyOf(of) if *of == stream => Some((id, false)),
+                Role::Unpacked(covers, true) if inside(covers) => Some((id, true)),
+                _ => None,
+            })
+            .collect();
+        for (id, archive) in copies {
+            match (archive, finished) {
+                (false, false) => self.unjudge(id),
+                (true, false) => self.await_archive(id),
+                (true, true) => self.settle_archive(id),
+                (false, true) => {}
+            }
+        }
+    }
+
+    /// Counts what was seen of parked streams and can no longer be read, and forgets the oldest of them.
+    fn tend_parked(&mut self, now: Instant) {
+        let hold = self.settings.hold;
+        let overdue: Vec<StreamId> = self
+            .streams
+            .iter()
+            .filter(|(_, k)| {
+                k.parked
+                    .as_ref()
+                    .is_some_and(|p| !p.counted && now.duration_since(p.since) >= hold)
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in overdue {
+            let Some(k) = self.streams.get_mut(id) else { continue };
+            let Some(p) = &mut k.parked else { continue };
+            p.counted = true;
+            let unread = p.size.saturating_sub(k.cursor.offset);
+            let path = p.path.to_string_lossy().into_owned();
+            if unread > 0 && k.copies == 0 {
+                tracing::warn!(
+                    path,
+                    bytes = unread,
+                    "a file vanished, or was rewritten, before it was read to its end"
+                );
+                self.intake
+                    .skip(&Arc::new(k.stream(id, path)), k.cursor, Loss::Unread { bytes: unread });
+            }
+        }
+        if self.scan < 2 {
+            // Nothing was looked for yet.
+            return;
+        }
+        self.prune_archives();
+        for id in self.streams.forget_old() {
+            tracing::debug!(stream = id, "forgotten");
+            self.intake.forget(id);
+        }
+    }
+
+    /// Makes the sizes seen last durable, so that the next start can tell what changed meanwhile without a look inside.
+    fn save_sizes(&mut self) {
+        for id in std::mem::take(&mut self.open) {
+            self.close(id);
+        }
+    }
+
+    fn publish(&mut self) {
+        self.changed = false;
+        let mut s = Snapshot {
+            watched: self.table.len() as u64,
+            bytes_read: self.bytes_read,
+            broken_archives: self.broken,
+            pending_archives: self.archives.len() as u64,
+            open_descriptors: self.open.len() as u64,
+            ..Snapshot::default()
+        };
+        let mut listed: Vec<(FileId, u64, u64, FileState)> = Vec::with_capacity(self.table.len());
+        for (id, f) in self.table.iter() {
+            let position = match &f.role {
+                Role::Holds(s) => self.streams.get(*s).map_or(0, |k| k.cursor.offset),
+                Role::Unknown => 0,
+                _ => f.size,
+            };
+            let lag = f.size.saturating_sub(position);
+            s.lag_bytes += lag;
+            listed.push((id, position, lag, state_of(f, lag)));
+        }
+        s.bytes_found = s.bytes_read + s.lag_bytes;
+        listed.sort_by_key(|(id, _, lag, _)| (std::cmp::Reverse(*lag), *id));
+        listed.truncate(LISTED);
+        let entry = |(id, position, lag_bytes, state): (FileId, u64, u64, FileState)| FileStatus {
+            path: self.table.path(id),
+            position,
+            size: self.table.get(id).map_or(0, |f| f.size),
+            lag_bytes,
+            state,
+        };
+        s.files = listed.into_iter().map(entry).collect();
+        self.status.set(s);
+    }
+}
+
+fn state_of(f: &super::table::File, lag: u64) -> FileState {
+    match &f.role {
+        _ if f.denied => FileState::Unreadable,
+        Role::Unknown => FileState::Empty,
+        Role::CopyOf(_) => FileState::Copy,
+        Role::Archive(_) => FileState::ArchivePending,
+        Role::Unpacked(..) => FileState::Archive,
+        Role::Ignored => FileState::Unreadable,
+        Role::Holds(_) if f.gone => FileState::Unlinked,
+        Role::Holds(_) if f.renamed => FileState::Rotated,
+        Role::Holds(_) if lag > 0 => FileState::Behind,
+        Role::Holds(_) => FileState::Current,
+    }
+}

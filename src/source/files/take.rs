@@ -1,0 +1,356 @@
+//! Taking: reading what is new in a file and handing it over.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::lines::{End, Rest};
+use super::super::table::{FileId, Held, Role};
+use super::super::window::{BLOCK, Parcel, Window};
+use super::super::{Chunk, Closed, Cursor, Loss, NEAR, Room, Stream, StreamId};
+use super::{QUIET, TICK, Tailer};
+
+/// What came of a turn at a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    More,
+    Drained,
+}
+
+impl Tailer {
+    /// Gives each file with something to read its turn; whether anything came of it.
+    pub(super) fn take_all(&mut self, now: Instant) -> Result<bool, Closed> {
+        self.release(now);
+        let mut ids = std::mem::take(&mut self.ready);
+        if ids.is_empty() {
+            // The intake is asked nevertheless, so that a stop is noticed.
+            return match self.intake.wait_room(std::time::Duration::ZERO) {
+                Room::Closed => Err(Closed),
+                _ => Ok(false),
+            };
+        }
+        ids.sort_by_cached_key(|id| self.order(*id));
+        let (mut progress, mut family_done) = (false, None);
+        let mut waited = false;
+        for id in ids {
+            let Some(f) = self.table.get(id) else { continue };
+            let family = f.family;
+            if family_done == Some(family) || !self.has_room(id, &mut waited)? {
+                self.ready.push(id);
+                continue;
+            }
+            progress = true;
+            if let Some(f) = self.table.get_mut(id) {
+                f.ready = false;
+            }
+            if self.take(id, now)? == Taken::More {
+                self.make_ready(id);
+                family_done = Some(family);
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Families together; within one, rotated files first and the oldest of these first.
+    fn order(&self, id: FileId) -> (u64, bool, i64, FileId) {
+        let Some(f) = self.table.get(id) else {
+            return (0, false, 0, id);
+        };
+        (f.family, !f.fragile(), f.mtime, id)
+    }
+
+    /// Whether the file may be read now.
+    fn has_room(&self, id: FileId, waited: &mut bool) -> Result<bool, Closed> {
+        let fragile = self.table.get(id).is_some_and(super::super::table::File::fragile);
+        let wait = if std::mem::replace(waited, true) {
+            std::time::Duration::ZERO
+        } else {
+            TICK
+        };
+        match self.intake.wait_room(wait) {
+            Room::All => {
+                *waited = false;
+                Ok(true)
+            }
+            Room::Fragile => Ok(fragile),
+            Room::None => Ok(false),
+            Room::Closed => Err(Closed),
+        }
+    }
+
+    /// When what is held back of this file is to be released.
+    pub(super) fn due(&self, id: FileId) -> Option<Instant> {
+        let f = self.table.get(id)?;
+        match f.held {
+            Held::No => None,
+            Held::Open => Some(f.grew + QUIET),
+            Held::Partial if self.is_final(id) => Some(f.grew + self.settings.finish_line_after),
+            Held::Partial => None,
+        }
+    }
+
+    pub(super) fn wait_for(&mut self, id: FileId) {
+        if !self.waiting.contains(&id) {
+            self.waiting.push(id);
+        }
+    }
+
+    /// Makes ready whose time has come.
+    fn release(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.waiting) {
+            let held = self.table.get(id).is_some_and(|f| f.held != Held::No);
+            if !held {
+                continue;
+            }
+            if self.due(id).is_some_and(|due| due <= now || self.once) {
+                match self.table.get(id).map(|f| &f.role) {
+                    Some(Role::Holds(_)) => self.make_ready(id),
+                    _ => self.unjudge(id),
+                }
+            } else {
+                self.waiting.push(id);
+            }
+        }
+    }
+
+    /// Whether nobody is expected to write to the file any more.
+    pub(super) fn is_final(&self, id: FileId) -> bool {
+        let Some(f) = self.table.get(id) else { return false };
+        if f.fragile() || f.stranger {
+            return true;
+        }
+        let names = self.table.dir(f.dir).into_iter().flat_map(|d| d.names.keys().cloned());
+        super::judge::has_live_sibling(&self.table.path(id), names)
+    }
+
+    /// Whether an unterminated last line of the file is to be taken as a line.
+    pub(super) fn may_finish(&self, id: FileId) -> bool {
+        let quiet = |f: &super::super::table::File| self.once || f.grew.elapsed() >= self.settings.finish_line_after;
+        self.table.get(id).is_some_and(quiet) && self.is_final(id)
+    }
+
+    /// The stream as chunks name it, made when it is first needed.
+    fn stream_of(&mut self, id: FileId, stream: StreamId) -> Option<Arc<Stream>> {
+        if let Some(s) = &self.table.get(id)?.stream {
+            return Some(Arc::clone(s));
+        }
+        let path = self.table.path(id).to_string_lossy().into_owned();
+        let made = Arc::new(self.streams.get(stream)?.stream(stream, path));
+        self.table.get_mut(id)?.stream = Some(Arc::clone(&made));
+        Some(made)
+    }
+
+    /// Reads one allowance of the file.
+    fn take(&mut self, id: FileId, now: Instant) -> Result<Taken, Closed> {
+        let Some(stream_id) = self.table.get(id).and_then(super::super::table::File::stream_id) else {
+            self.unjudge(id);
+            return Ok(Taken::Drained);
+        };
+        let (Some(cursor), Some(stream)) = (
+            self.streams.get(stream_id).map(|k| k.cursor),
+            self.stream_of(id, stream_id),
+        ) else {
+            return Ok(Taken::Drained);
+        };
+        let Some(file) = self.open_file(id) else {
+            return Ok(Taken::Drained);
+        };
+        let Ok(meta) = file.metadata() else {
+            return Ok(Taken::Drained);
+        };
+        let size = meta.len();
+        if let Some(f) = self.table.get_mut(id) {
+            if size != f.size {
+                f.grew = now;
+            }
+            (f.size, f.mtime) = (
+                size,
+                meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec()),
+            );
+            f.peak = f.peak.max(size);
+        }
+        let mut window = std::mem::take(&mut self.window);
+        let taken = self.read(id, &file, size, &stream, cursor, &mut window);
+        self.window = window;
+        match taken? {
+            Some(taken) => {
+                self.keep_open(id, file);
+                Ok(taken)
+            }
+            None => {
+                self.rewritten(id);
+                Ok(Taken::Drained)
+            }
+        }
+    }
+
+    /// Reads from the cursor on; `None` if the file is not what was read before.
+    fn read(
+        &mut self,
+        id: FileId,
+        file: &fs::File,
+        size: u64,
+        stream: &Arc<Stream>,
+        mut cursor: Cursor,
+        window: &mut Window,
+    ) -> Result<Option<Taken>, Closed> {
+        let below = cursor.offset.min(NEAR as u64);
+        if size < cursor.offset || !starts_at(file, window, cursor, below) {
+            return Ok(None);
+        }
+        if !self.worth_reading(id, file, size, cursor) {
+            return Ok(Some(Taken::Drained));
+        }
+        let from = cursor.offset;
+        loop {
+            let at = window.position();
+            let want = BLOCK.min(usize::try_from(size.saturating_sub(at)).unwrap_or(BLOCK));
+            let got = match window.fill(want, self.max_line, |buf| {
+                file.read_at(buf.get_mut(..want).unwrap_or_default(), at)
+            }) {
+                Ok(n) => n,
+                Err(error) => {
+                    tracing::warn!(path = %self.table.path(id).display(), %error, "cannot be read");
+                    return Ok(Some(Taken::Drained));
+                }
+            };
+            let ended = got < want || window.position() >= size;
+            let end = if ended { self.end(id) } else { End::More };
+            let mut parcel = window.parcel(cursor, end, self.max_line);
+            self.deliver(stream, window, &parcel, &mut cursor, id)?;
+            while parcel.again {
+                parcel = window.parcel(cursor, end, self.max_line);
+                self.deliver(stream, window, &parcel, &mut cursor, id)?;
+            }
+            if ended {
+                self.note_end(id, window.position(), parcel.split.rest, cursor);
+                return Ok(Some(Taken::Drained));
+            }
+            if cursor.offset - from >= BLOCK as u64 / 2 && parcel.split.rest != Rest::Long {
+                return Ok(Some(Taken::More));
+            }
+        }
+    }
+
+    /// What the end of the file means now.
+    fn end(&self, id: FileId) -> End {
+        let Some(f) = self.table.get(id) else { return End::Live };
+        match () {
+            () if self.may_finish_soon(f.grew) && self.may_finish(id) => End::Final,
+            () if self.once || f.grew.elapsed() >= QUIET => End::Quiet,
+            () => End::Live,
+        }
+    }
+
+    fn may_finish_soon(&self, grew: Instant) -> bool {
+        self.once || grew.elapsed() >= self.settings.finish_line_after
+    }
+
+    /// Of a line longer than the limit, only what is new is searched for its end.
+    fn worth_reading(&mut self, id: FileId, file: &fs::File, size: u64, cursor: Cursor) -> bool {
+        let scanned = self.table.get(id).map_or(0, |f| f.scanned);
+        if scanned <= cursor.offset || self.may_finish(id) {
+            return true;
+        }
+        let mut buf = vec![0; BLOCK];
+        let mut at = scanned;
+        while at < size {
+            match file.read_at(&mut buf, at) {
+                Ok(n) if n > 0 => {
+                    if memchr::memchr(b'\n', buf.get(..n).unwrap_or_default()).is_some() {
+                        return true;
+                    }
+                    at += n as u64;
+                }
+                _ => break,
+            }
+        }
+        if let Some(f) = self.table.get_mut(id) {
+            (f.scanned, f.looked) = (at, at);
+        }
+        false
+    }
+
+    fn note_end(&mut self, id: FileId, position: u64, rest: Rest, cursor: Cursor) {
+        let Some(f) = self.table.get_mut(id) else { return };
+        f.looked = position;
+        f.held = match rest {
+            Rest::Nothing => Held::No,
+            Rest::Open => Held::Open,
+            Rest::Partial | Rest::Long => Held::Partial,
+        };
+        f.scanned = if rest == Rest::Long { position } else { 0 };
+        if f.held != Held::No && cursor.offset < position {
+            self.wait_for(id);
+        }
+    }
+
+    /// Hands a parcel over; the cursor moves with it.
+    pub(super) fn deliver(
+        &mut self,
+        stream: &Arc<Stream>,
+        window: &Window,
+        parcel: &Parcel,
+        cursor: &mut Cursor,
+        id: FileId,
+    ) -> Result<(), Closed> {
+        let mut next = parcel.cursor;
+        if next.offset == cursor.offset {
+            return Ok(());
+        }
+        if !window.items.is_empty() {
+            let fragile = self.table.get(id).is_some_and(super::super::table::File::fragile);
+            let chunk = Chunk {
+                stream,
+                data: window.data(parcel),
+                items: &window.items,
+                fragile,
+            };
+            self.intake.accept(chunk, &mut next)?;
+            self.delivered = true;
+        }
+        let s = parcel.split;
+        let losses = [
+            (s.nul_bytes, Loss::Nul { bytes: s.nul_bytes }),
+            (s.blank_lines, Loss::Blank { lines: s.blank_lines }),
+            (s.cut_bytes, Loss::Cut { bytes: s.cut_bytes }),
+        ];
+        for (n, loss) in losses {
+            if n > 0 {
+                self.intake.skip(stream, next, loss);
+            }
+        }
+        self.bytes_read += next.offset - cursor.offset;
+        self.changed = true;
+        *cursor = next;
+        if let Some(k) = self.streams.get_mut(stream.id) {
+            k.cursor = next;
+        }
+        Ok(())
+    }
+
+    /// The file has other content than what was read of it.
+    fn rewritten(&mut self, id: FileId) {
+        tracing::debug!(path = %self.table.path(id).display(), "truncated or rewritten in place; reading it from its start");
+        self.open.retain(|f| *f != id);
+        self.park(id, false);
+        if let Some(f) = self.table.get_mut(id) {
+            (f.fd, f.noticed, f.peak) = (None, self.scan, 0);
+        }
+        self.unjudge(id);
+    }
+}
+
+/// Fills in the bytes below the cursor; whether they are those that were read before.
+fn starts_at(file: &fs::File, window: &mut Window, cursor: Cursor, below: u64) -> bool {
+    window.start(cursor.offset, below as usize);
+    if below == 0 {
+        return true;
+    }
+    let from = cursor.offset - below;
+    let read = window.fill(below as usize, 0, |buf| {
+        super::judge::read_at(file, buf.get_mut(..below as usize).unwrap_or_default(), from)
+    });
+    read.is_ok() && window.pass(cursor.offset) && window.near() == cursor.near
+}

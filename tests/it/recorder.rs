@@ -1,0 +1,313 @@
+//! A pipeline that only writes down what the tailer hands over, and a tailer in a directory of its own.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use logagent::config::{Copies, Files, NaiveTime, StartAt};
+use logagent::record::Key;
+use logagent::source::files::{Command, FilesStatus, OnceReport, Tailer};
+use logagent::source::{Chunk, Closed, Cursor, Intake, Loss, Room, Stream, StreamEntry, StreamId, StreamKind};
+
+use crate::harness::eventually;
+
+/// One record as it was handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub key: Key,
+    pub line: String,
+    /// Continuation lines, with the line feed before them.
+    pub more: String,
+    pub offset: u64,
+    pub whole: u64,
+    pub stream: String,
+    pub script: String,
+    pub path: String,
+    pub fragile: bool,
+}
+
+#[derive(Default)]
+pub struct Book {
+    pub taken: Vec<Taken>,
+    pub keys: HashSet<[u8; 31]>,
+    /// Records whose key was known already.
+    pub again: Vec<Taken>,
+    pub entries: HashMap<StreamId, StreamEntry>,
+    pub cursors: HashMap<StreamId, Cursor>,
+    pub losses: Vec<Loss>,
+    pub forgotten: Vec<StreamId>,
+    pub idle: u64,
+    /// Keep no lines, only count them.
+    pub count_only: bool,
+    pub count: u64,
+    pub largest_chunk: usize,
+    /// When each record came, for latencies.
+    pub times: Vec<std::time::Instant>,
+}
+
+pub struct Recorder {
+    book: Mutex<Book>,
+    room: Mutex<Room>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Recorder {
+            book: Mutex::default(),
+            room: Mutex::new(Room::All),
+        }
+    }
+}
+
+impl Recorder {
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap()
+    }
+
+    pub fn set_room(&self, room: Room) {
+        *self.room.lock().unwrap() = room;
+    }
+}
+
+impl Intake for Recorder {
+    fn wait_room(&self, timeout: Duration) -> Room {
+        let room = *self.room.lock().unwrap();
+        if matches!(room, Room::None | Room::Fragile) {
+            std::thread::sleep(timeout.min(Duration::from_millis(5)));
+        }
+        room
+    }
+
+    fn accept(&self, chunk: Chunk<'_>, cursor: &mut Cursor) -> Result<(), Closed> {
+        if *self.room.lock().unwrap() == Room::Closed {
+            return Err(Closed);
+        }
+        let mut book = self.book();
+        book.count += chunk.items.len() as u64;
+        book.largest_chunk = book.largest_chunk.max(chunk.data.len());
+        let StreamKind::File { path } = &chunk.stream.kind else {
+            panic!("a file")
+        };
+        for item in chunk.items {
+            if book.count_only {
+                continue;
+            }
+            let text = |a: u32, b: u32| String::from_utf8_lossy(&chunk.data[a as usize..b as usize]).into_owned();
+            let taken = Taken {
+                key: Key::new(chunk.stream.head, item.offset, item.chain),
+                line: text(item.start, item.line_end),
+                more: text(item.line_end, item.end),
+                offset: item.offset,
+                whole: item.whole,
+                stream: chunk.stream.name.clone(),
+                script: chunk.stream.script.clone(),
+                path: path.clone(),
+                fragile: chunk.fragile,
+            };
+            if book.keys.insert(taken.key.0) {
+                book.taken.push(taken);
+                book.times.push(std::time::Instant::now());
+            } else {
+                book.again.push(taken);
+            }
+        }
+        cursor.seq += chunk.items.len() as i64;
+        book.cursors.insert(chunk.stream.id, *cursor);
+        Ok(())
+    }
+
+    fn skip(&self, stream: &Arc<Stream>, cursor: Cursor, loss: Loss) {
+        let mut book = self.book();
+        book.cursors.insert(stream.id, cursor);
+        book.losses.push(loss);
+    }
+
+    fn idle(&self) {
+        self.book().idle += 1;
+    }
+
+    fn remember(&self, entry: StreamEntry) {
+        self.book().entries.insert(entry.id, entry);
+    }
+
+    fn forget(&self, id: StreamId) {
+        let mut book = self.book();
+        book.entries.remove(&id);
+        book.cursors.remove(&id);
+        book.forgotten.push(id);
+    }
+}
+
+/// A directory with a tailer that can be started, stopped, and started again.
+pub struct Rig {
+    pub dir: tempfile::TempDir,
+    pub settings: Files,
+    pub recorder: Arc<Recorder>,
+    pub status: Arc<FilesStatus>,
+    pub hints: bool,
+    running: Option<(Sender<Command>, JoinHandle<()>)>,
+}
+
+impl Rig {
+    pub fn new() -> Rig {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("logs")).unwrap();
+        let include = ["logs/**/*.jsonl", "logs/**/*.log"];
+        let settings = Files {
+            include: include
+                .iter()
+                .map(|p| dir.path().join(p).to_str().unwrap().to_owned())
+                .collect(),
+            exclude: Vec::new(),
+            start_at: StartAt::Beginning,
+            compressed: true,
+            copies: Copies::Skip,
+            hold: Duration::from_secs(120),
+            finish_line_after: Duration::from_millis(300),
+            poll_interval: Duration::from_millis(100),
+            max_line: 1 << 20,
+            naive_time: NaiveTime::Utc,
+        };
+        Rig {
+            dir,
+            settings,
+            recorder: Arc::default(),
+            status: Arc::default(),
+            hints: true,
+            running: None,
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("logs").join(name)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    pub fn append(&self, name: &str, text: impl AsRef<[u8]>) {
+        append(&self.path(name), text);
+    }
+
+    pub fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    pub fn tailer(&self) -> Tailer {
+        let book = self.recorder.book();
+        let known: Vec<(StreamEntry, Cursor)> = book
+            .entries
+            .values()
+            .map(|e| (e.clone(), book.cursors.get(&e.id).copied().unwrap_or_default()))
+            .collect();
+        let next = book.entries.keys().max().map_or(1, |id| id + 1);
+        drop(book);
+        let data = self.dir.path().join(".logagent");
+        let intake = Arc::clone(&self.recorder) as Arc<dyn Intake>;
+        let tailer = Tailer::new(&self.settings, &data, known, next, intake, Arc::clone(&self.status)).unwrap();
+        if self.hints { tailer } else { tailer.without_hints() }
+    }
+
+    pub fn start(&mut self) {
+        assert!(self.running.is_none());
+        let tailer = self.tailer();
+        let (tx, rx) = channel();
+        self.running = Some((tx, std::thread::spawn(move || tailer.run(&rx))));
+    }
+
+    pub fn command(&self, command: Command) {
+        self.running.as_ref().unwrap().0.send(command).unwrap();
+    }
+
+    pub fn stop(&mut self) {
+        let (tx, thread) = self.running.take().unwrap();
+        tx.send(Command::Stop).unwrap();
+        thread.join().unwrap();
+    }
+
+    pub fn once(&self) -> OnceReport {
+        let (_tx, rx) = channel();
+        self.tailer().run_once(&rx)
+    }
+
+    /// As after the state directory was deleted: nothing known, the store's keys still there.
+    pub fn lose_state(&self) {
+        let mut book = self.recorder.book();
+        book.entries.clear();
+        book.cursors.clear();
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.recorder.book().taken.iter().map(|t| t.line.clone()).collect()
+    }
+
+    pub fn sorted(&self) -> Vec<String> {
+        let mut lines = self.lines();
+        lines.sort();
+        lines
+    }
+
+    /// Waits until so many records were handed over.
+    pub fn wait(&self, n: usize) {
+        eventually(&format!("{n} records"), || {
+            let book = self.recorder.book();
+            (book.taken.len() >= n || book.count >= n as u64 && book.count_only).then_some(())
+        });
+    }
+
+    /// Waits until the tailer had time for a few polls, so that what should not come would have come.
+    pub fn settle(&self) {
+        std::thread::sleep(self.settings.poll_interval * 5);
+    }
+
+    pub fn assert_nothing_again(&self) {
+        let book = self.recorder.book();
+        assert!(
+            book.again.is_empty(),
+            "{} records came again, such as {:?}",
+            book.again.len(),
+            book.again[0]
+        );
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if self.running.is_some() && !std::thread::panicking() {
+            self.stop();
+        }
+    }
+}
+
+pub fn append(path: &Path, text: impl AsRef<[u8]>) {
+    opened(path).write_all(text.as_ref()).unwrap();
+}
+
+pub fn opened(path: &Path) -> File {
+    OpenOptions::new().append(true).create(true).open(path).unwrap()
+}
+
+/// Lines `from..to` with a time in each, so that no two streams begin alike.
+pub fn timed(tag: &str, from: usize, to: usize) -> String {
+    (from..to).map(|n| timed_line(tag, n) + "\n").collect()
+}
+
+pub fn timed_line(tag: &str, n: usize) -> String {
+    format!("{{\"time\": \"2026-11-21T02:20:24.{n:06}Z\", \"message\": \"{tag} {n}\"}}")
+}
+
+pub fn timed_lines(tag: &str, from: usize, to: usize) -> Vec<String> {
+    (from..to).map(|n| timed_line(tag, n)).collect()
+}
+
+pub fn gz(data: &[u8]) -> Vec<u8> {
+    let mut w = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    w.write_all(data).unwrap();
+    w.finish().unwrap()
+}
