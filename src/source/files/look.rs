@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use super::super::hint::{DirId, Hint};
 use super::super::names;
-use super::super::table::{File, FileId, Held, Role};
-use super::{ACTIVE, CLOSE_AFTER, Tailer};
+use super::super::table::FileId;
+use super::{ACTIVE, Tailer};
 
 /// Where the kernel gives hints, each file is looked at this often nevertheless.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -315,7 +315,7 @@ impl Tailer {
                 && rustix::fs::stat(path).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory))
     }
 
-    fn wants(&self, path: &Path, name: &OsStr) -> bool {
+    pub(super) fn wants(&self, path: &Path, name: &OsStr) -> bool {
         if self.patterns.wants(path) {
             return self.settings.compressed || !names::is_archive_name(name);
         }
@@ -323,199 +323,6 @@ impl Tailer {
         self.settings.compressed
             && (self.patterns.wants_archive(path) || (reached && names::is_archive_name(name)))
             && !self.patterns.excludes_all_of(path)
-    }
-
-    /// The name leads to this file.
-    fn name_file(&mut self, dir: DirId, name: &OsStr, s: &Stat, wanted: bool, link: bool, now: Instant) {
-        if let Some(old) = self.table.by_name(dir, name) {
-            if self
-                .table
-                .get(old)
-                .is_some_and(|f| (f.dev, f.ino) == (s.st_dev, s.st_ino))
-            {
-                return self.check(old, now);
-            }
-            self.lose(old);
-        }
-        if let Some(id) = self.table.by_inode(s.st_dev, s.st_ino) {
-            let path = self.table.path(id);
-            let named = self.table.is_named(id)
-                && rustix::fs::stat(&path).is_ok_and(|o| (o.st_dev, o.st_ino) == (s.st_dev, s.st_ino));
-            if named {
-                return;
-            }
-            tracing::debug!(from = %path.display(), to = %name.to_string_lossy(), "renamed");
-            self.table.rename(id, dir, name);
-            if let Some(f) = self.table.get_mut(id) {
-                (f.renamed, f.stranger) = (true, !wanted);
-            }
-            self.changed = true;
-            return self.check(id, now);
-        }
-        let script = names::script(name);
-        let family = xxhash_rust::xxh3::xxh3_64(&[script.as_bytes(), &dir.to_le_bytes()].concat());
-        let id = self.table.add(File {
-            dir,
-            name: name.into(),
-            dev: s.st_dev,
-            ino: s.st_ino,
-            size: s.st_size as u64,
-            mtime: mtime(s),
-            looked: 0,
-            peak: s.st_size as u64,
-            scanned: 0,
-            role: Role::Unknown,
-            held: Held::No,
-            fd: None,
-            stream: None,
-            grew: now.checked_sub(ACTIVE).unwrap_or(now),
-            noticed: self.scan,
-            renamed: false,
-            gone: false,
-            polled: link || s.st_nlink > 1,
-            denied: false,
-            stranger: !wanted,
-            ready: false,
-            family,
-        });
-        if link || s.st_nlink > 1 {
-            self.linked.push(id);
-        }
-        self.changed = true;
-        self.unjudged.push(id);
-    }
-
-    /// The file's name went; it may turn up under another one in the same look.
-    fn lose(&mut self, id: FileId) {
-        self.table.unname(id);
-        if !self.lost.contains(&id) {
-            self.lost.push(id);
-        }
-    }
-
-    /// Files that have no name after all directories were listed are gone.
-    fn settle_lost(&mut self, now: Instant) {
-        for id in std::mem::take(&mut self.lost) {
-            if self.table.get(id).is_none() || self.table.is_named(id) {
-                continue;
-            }
-            let path = self.table.path(id);
-            let drained = self
-                .table
-                .get(id)
-                .is_some_and(|f| f.fd.is_none() || f.stream_id().is_none());
-            if drained {
-                self.drop_file(id, false);
-            } else if let Some(f) = self.table.get_mut(id) {
-                tracing::debug!(path = %path.display(), "no name leads to the file any more; reading on by descriptor");
-                f.gone = true;
-                self.check(id, now);
-            }
-            self.changed = true;
-        }
-    }
-
-    /// Follows the file no more.
-    pub(super) fn drop_file(&mut self, id: FileId, finished: bool) {
-        self.park(id, finished);
-        if matches!(
-            self.table.get(id).map(|f| &f.role),
-            Some(Role::Unpacked(..) | Role::Ignored)
-        ) {
-            self.forget_archive(id);
-        }
-        self.set_role(id, Role::Unknown);
-        if let Some(f) = self.table.remove(id) {
-            tracing::debug!(name = %f.name.to_string_lossy(), finished, "no longer followed");
-        }
-        for list in [
-            &mut self.ready,
-            &mut self.unjudged,
-            &mut self.waiting,
-            &mut self.open,
-            &mut self.archives,
-            &mut self.lost,
-            &mut self.denied,
-            &mut self.linked,
-        ] {
-            list.retain(|f| *f != id);
-        }
-    }
-
-    /// After a change of the patterns.
-    pub(super) fn drop_unwanted(&mut self) {
-        for id in self.table.ids() {
-            let Some(f) = self.table.get(id) else { continue };
-            let path = self.table.path(id);
-            if !f.fragile() && !f.stranger && !self.wants(&path, &f.name) {
-                let stream = f.stream_id();
-                self.drop_file(id, false);
-                if let Some(p) = stream
-                    .and_then(|s| self.streams.get_mut(s))
-                    .and_then(|k| k.parked.as_mut())
-                {
-                    (p.unwanted, p.counted) = (true, true);
-                }
-            }
-        }
-    }
-
-    /// Has the file changed?
-    pub(super) fn check(&mut self, id: FileId, now: Instant) {
-        let Some(f) = self.table.get(id) else { return };
-        let (dir, dev, ino) = (f.dir, f.dev, f.ino);
-        let stat = match &f.fd {
-            Some(fd) => rustix::fs::fstat(fd),
-            None => rustix::fs::stat(self.table.path(id)),
-        };
-        let s = match stat {
-            Ok(s) if (s.st_dev, s.st_ino) == (dev, ino) => s,
-            // Another file under this name, or none: the directory tells.
-            _ => return self.mark(dir),
-        };
-        let Some(f) = self.table.get_mut(id) else { return };
-        let (size, time) = (s.st_size as u64, mtime(&s));
-        if (size, time) == (f.size, f.mtime) {
-            return;
-        }
-        if size != f.size {
-            f.grew = now;
-        }
-        (f.size, f.mtime, f.peak) = (size, time, f.peak.max(size));
-        self.changed = true;
-        match f.role {
-            Role::Holds(_) => self.make_ready(id),
-            Role::Unknown | Role::CopyOf(_) | Role::Ignored | Role::Unpacked(..) => self.unjudge(id),
-            Role::Archive(_) => self.await_archive(id),
-        }
-    }
-
-    fn close_if_idle(&mut self, id: FileId, now: Instant) {
-        let Some(f) = self.table.get(id) else { return };
-        let idle = now.duration_since(f.grew);
-        let unread = f.ready || f.held != Held::No;
-        match (f.gone, f.renamed) {
-            _ if unread && (f.gone || f.held != Held::Partial) => {}
-            (true, _) if idle >= self.settings.hold => self.drop_file(id, true),
-            (false, true) if idle >= self.settings.hold.max(CLOSE_AFTER) => self.close(id),
-            (false, false) if idle >= CLOSE_AFTER => self.close(id),
-            _ => {}
-        }
-    }
-
-    /// Closes the descriptor, and remembers how the file was left.
-    pub(super) fn close(&mut self, id: FileId) {
-        self.open.retain(|f| *f != id);
-        let path = self.table.path(id);
-        let Some(f) = self.table.get_mut(id) else { return };
-        f.fd = None;
-        f.stream = None;
-        if let Role::Holds(stream) = f.role
-            && let Some(k) = self.streams.get(stream)
-        {
-            let entry = k.entry(stream, path, f.size, f.mtime);
-            self.intake.remember(entry);
-        }
     }
 }
 

@@ -30,9 +30,13 @@
 //!    was seen first; with times in the lines there is none but 0. 6. Hold and generation memory end with the last
 //!    [`REMEMBERED`](super::streams::REMEMBERED) streams that nothing refers to.
 
+mod follow;
 mod judge;
 mod look;
+mod member;
 mod once;
+mod parked;
+mod report;
 mod take;
 mod unpack;
 
@@ -45,11 +49,10 @@ use std::time::{Duration, Instant};
 use super::hint::{Hint, Hints};
 use super::names::{self, BadPattern, Patterns};
 pub use super::status::FilesStatus;
-use super::status::{FileState, FileStatus, LISTED, Snapshot};
 use super::streams::{Known, Parked, Streams};
-use super::table::{FileId, Held, Role, Table};
+use super::table::{FileId, Role, Table};
 use super::window::Window;
-use super::{Closed, Cursor, Intake, Loss, StreamEntry, StreamId};
+use super::{Closed, Cursor, Intake, StreamEntry, StreamId};
 use crate::config;
 pub use once::OnceReport;
 
@@ -356,151 +359,10 @@ impl Tailer {
         self.changed = true;
     }
 
-    /// The file holds its stream no more; the stream waits to be found again. `finished`: there is no more of it.
-    fn park(&mut self, id: FileId, finished: bool) {
-        let Some(stream) = self.table.get(id).and_then(super::table::File::stream_id) else {
-            return;
-        };
-        let path = self.table.path(id);
-        let (size, mtime) = self.table.get(id).map_or((0, 0), |f| (f.peak, f.mtime));
-        self.set_role(id, Role::Unknown);
-        if let Some(f) = self.table.get_mut(id) {
-            (f.stream, f.held, f.looked, f.scanned) = (None, Held::No, 0, 0);
-        }
-        let parked = Parked {
-            path: path.clone(),
-            size,
-            mtime,
-            since: Instant::now(),
-            counted: finished,
-            unwanted: false,
-        };
-        if let Some(k) = self.streams.get_mut(stream) {
-            k.finished |= finished;
-            let entry = k.entry(stream, path, size, mtime);
-            self.intake.remember(entry);
-        }
-        self.streams.park(stream, parked);
-        self.seek_again = true;
-        self.ask_copies(stream, finished);
-    }
-
-    /// Copies of a stream that lost its file may be all that is left of it.
-    fn ask_copies(&mut self, stream: StreamId, finished: bool) {
-        let inside = |covers: &[(StreamId, u64)]| covers.iter().any(|c| c.0 == stream);
-        let copies: Vec<(FileId, bool)> = self
-            .table
-            .iter()
-            .filter_map(|(id, f)| match &f.role {
-                Role::CopyOf(of) if *of == stream => Some((id, false)),
-                Role::Unpacked(covers, true) if inside(covers) => Some((id, true)),
-                _ => None,
-            })
-            .collect();
-        for (id, archive) in copies {
-            match (archive, finished) {
-                (false, false) => self.unjudge(id),
-                (true, false) => self.await_archive(id),
-                (true, true) => self.settle_archive(id),
-                (false, true) => {}
-            }
-        }
-    }
-
-    /// Counts what was seen of parked streams and can no longer be read, and forgets the oldest of them.
-    fn tend_parked(&mut self, now: Instant) {
-        let hold = self.settings.hold;
-        let overdue: Vec<StreamId> = self
-            .streams
-            .iter()
-            .filter(|(_, k)| {
-                k.parked
-                    .as_ref()
-                    .is_some_and(|p| !p.counted && now.duration_since(p.since) >= hold)
-            })
-            .map(|(id, _)| id)
-            .collect();
-        for id in overdue {
-            let Some(k) = self.streams.get_mut(id) else { continue };
-            let Some(p) = &mut k.parked else { continue };
-            p.counted = true;
-            let unread = p.size.saturating_sub(k.cursor.offset);
-            let path = p.path.to_string_lossy().into_owned();
-            if unread > 0 && k.copies == 0 {
-                tracing::warn!(
-                    path,
-                    bytes = unread,
-                    "a file vanished, or was rewritten, before it was read to its end"
-                );
-                self.intake
-                    .skip(&Arc::new(k.stream(id, path)), k.cursor, Loss::Unread { bytes: unread });
-            }
-        }
-        if self.scan < 2 {
-            // Nothing was looked for yet.
-            return;
-        }
-        self.prune_archives();
-        for id in self.streams.forget_old() {
-            tracing::debug!(stream = id, "forgotten");
-            self.intake.forget(id);
-        }
-    }
-
     /// Makes the sizes seen last durable, so that the next start can tell what changed meanwhile without a look inside.
     fn save_sizes(&mut self) {
         for id in std::mem::take(&mut self.open) {
             self.close(id);
         }
-    }
-
-    fn publish(&mut self) {
-        self.changed = false;
-        let mut s = Snapshot {
-            watched: self.table.len() as u64,
-            bytes_read: self.bytes_read,
-            broken_archives: self.broken,
-            pending_archives: self.archives.len() as u64,
-            open_descriptors: self.open.len() as u64,
-            ..Snapshot::default()
-        };
-        let mut listed: Vec<(FileId, u64, u64, FileState)> = Vec::with_capacity(self.table.len());
-        for (id, f) in self.table.iter() {
-            let position = match &f.role {
-                Role::Holds(s) => self.streams.get(*s).map_or(0, |k| k.cursor.offset),
-                Role::Unknown => 0,
-                _ => f.size,
-            };
-            let lag = f.size.saturating_sub(position);
-            s.lag_bytes += lag;
-            listed.push((id, position, lag, state_of(f, lag)));
-        }
-        s.bytes_found = s.bytes_read + s.lag_bytes;
-        listed.sort_by_key(|(id, _, lag, _)| (std::cmp::Reverse(*lag), *id));
-        listed.truncate(LISTED);
-        let entry = |(id, position, lag_bytes, state): (FileId, u64, u64, FileState)| FileStatus {
-            path: self.table.path(id),
-            position,
-            size: self.table.get(id).map_or(0, |f| f.size),
-            lag_bytes,
-            state,
-        };
-        s.files = listed.into_iter().map(entry).collect();
-        self.status.set(s);
-    }
-}
-
-fn state_of(f: &super::table::File, lag: u64) -> FileState {
-    match &f.role {
-        _ if f.denied => FileState::Unreadable,
-        Role::Unknown => FileState::Empty,
-        Role::CopyOf(_) => FileState::Copy,
-        Role::Archive(_) => FileState::ArchivePending,
-        Role::Unpacked(..) => FileState::Archive,
-        Role::Ignored => FileState::Unreadable,
-        Role::Holds(_) if f.gone => FileState::Unlinked,
-        Role::Holds(_) if f.renamed => FileState::Rotated,
-        Role::Holds(_) if lag > 0 => FileState::Behind,
-        Role::Holds(_) => FileState::Current,
     }
 }
