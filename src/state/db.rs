@@ -26,7 +26,7 @@ use super::files;
 /// Bytes that sled may cache; it takes more (at least a page in each of 256 shards).
 const CACHE: u64 = 8 << 20;
 /// Bytes of a segment: the unit of allocation and of reuse. It can never be changed for a database that exists.
-pub const SEGMENT: usize = 256 << 10;
+const SEGMENT: usize = 256 << 10;
 const GARBAGE_EVERY: Duration = Duration::from_secs(10);
 
 /// Why sled did not do what it should.
@@ -46,6 +46,7 @@ impl From<sled::Error> for DbError {
         match e {
             sled::Error::Io(e) if e.to_string().contains("could not acquire lock") => DbError::Locked,
             sled::Error::Io(e) => DbError::Io(e),
+            sled::Error::Corruption { .. } => DbError::Damaged("its checksums fail".to_owned()),
             other => DbError::Damaged(other.to_string()),
         }
     }
@@ -110,6 +111,10 @@ impl Db {
         guarded(|| Ok(self.sled.get(key)?.map(|v| v.to_vec())))
     }
 
+    pub fn contains(&self, key: &[u8]) -> Result<bool, DbError> {
+        guarded(|| Ok(self.sled.contains_key(key)?))
+    }
+
     /// Shows every row, in order of keys.
     pub fn scan(&self, mut show: impl FnMut(&[u8], &[u8])) -> Result<(), DbError> {
         guarded(|| {
@@ -161,6 +166,8 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, DbError>) -> Result<T, DbError> {
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-        Err(DbError::Damaged(text.unwrap_or_else(|| "panic".to_owned())))
+        let text = text.unwrap_or_else(|| "no message".to_owned());
+        let first = text.lines().next().unwrap_or_default();
+        Err(DbError::Damaged(format!("sled panicked: {first}")))
     })
 }

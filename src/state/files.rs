@@ -56,6 +56,22 @@ pub fn move_into(path: &Path, dir: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_dir)
 }
 
+/// Copies a directory with all that is in it.
+pub fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    create_private_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+            File::open(&target)?.sync_all()?;
+        }
+    }
+    sync_dir(to)
+}
+
 /// Bytes of all files directly in `dir`, and one level below.
 #[must_use]
 pub fn bytes_in(dir: &Path) -> u64 {

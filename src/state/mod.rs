@@ -57,6 +57,7 @@ mod recovery;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -68,11 +69,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::{Cursor, StreamEntry, StreamId};
 use crate::store::{Batch, Rejected};
-use codec::SocketStream;
-use db::{Db, DbError, Rows};
+use db::DbError;
 use dead_letters::DeadLetters;
 pub use open::{Loaded, OpenError};
-use spool::Spool;
 
 /// Position of an item in the spool; rises with every push, from 1.
 pub type SpoolId = u64;
@@ -158,29 +157,12 @@ pub enum StateError {
 /// The open state. All calls block; commits wait for the disk.
 pub struct State {
     data_dir: PathBuf,
-    inner: Mutex<Inner>,
+    inner: Mutex<writer::Inner>,
     records: AtomicU64,
     bytes: AtomicU64,
     max_bytes: u64,
     _lock: lock::Lock,
 }
-
-struct Inner {
-    /// `None` after a failure, until it could be opened again.
-    db: Option<Db>,
-    spool: Spool,
-    letters: DeadLetters,
-    /// Rows that were applied since the last sync, or that are still to be.
-    unsynced: Rows,
-    unsynced_bytes: usize,
-    /// Number of rows of the values that have more than one.
-    parts: std::collections::HashMap<Vec<u8>, u16>,
-    dir: PathBuf,
-    aside: PathBuf,
-}
-
-/// Rows kept in memory for a failure are bounded by syncing when they are more.
-const UNSYNCED_BYTES: usize = 1 << 20;
 
 impl State {
     /// Opens the state in `data_dir`, creating what is missing, repairing or moving aside what is damaged.
@@ -267,11 +249,11 @@ impl State {
         DeadLetters::of(&self.data_dir)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, writer::Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, inner: &Inner) {
+    fn publish(&self, inner: &writer::Inner) {
         self.records.store(inner.spool.records(), Ordering::Relaxed);
         self.bytes.store(inner.spool.bytes(), Ordering::Relaxed);
     }
@@ -295,186 +277,6 @@ impl Drop for State {
         if let Some(db) = inner.db.take() {
             let _ = db.sync();
             db.close();
-        }
-    }
-}
-
-impl Inner {
-    fn commit(&mut self, change: &Change, durable: bool) -> Result<Committed, DbError> {
-        self.reopen()?;
-        let letters_lost = self.letters.add(&change.dead_letters, now_micros())?;
-        let first = self.spool.mark().next;
-        for batch in &change.spool {
-            self.spool.append(batch)?;
-        }
-        let spooled = first..self.spool.mark().next;
-        if !spooled.is_empty() {
-            self.spool.sync()?;
-        }
-        let freed = match change.spool_done {
-            Some(id) => self.spool.done(id)?,
-            None => false,
-        };
-        let rows = self.rows(change, !spooled.is_empty() || change.spool_done.is_some());
-        let durable = durable || freed || !spooled.is_empty();
-        self.write(rows, durable)?;
-        if freed {
-            self.spool.unlink_finished(&self.aside)?;
-        }
-        Ok(Committed { spooled, letters_lost })
-    }
-
-    fn drop_oldest(&mut self, bytes: u64) -> Result<Dropped, DbError> {
-        self.reopen()?;
-        let dropped = self.spool.drop_oldest(bytes)?;
-        let rows = self.rows(&Change::default(), true);
-        self.write(rows, true)?;
-        self.spool.unlink_finished(&self.aside)?;
-        Ok(dropped)
-    }
-
-    /// The database's part of a change.
-    fn rows(&mut self, change: &Change, spool_moved: bool) -> Rows {
-        let mut rows = Rows::new();
-        for entry in &change.remember {
-            let key = codec::id_key(codec::ENTRY, entry.id);
-            self.put(&mut rows, &key, Some(&codec::encode_entry(entry)));
-        }
-        for (id, cursor) in &change.cursors {
-            let key = codec::id_key(codec::CURSOR, *id);
-            self.put(&mut rows, &key, Some(&codec::encode_cursor(cursor)));
-        }
-        for id in &change.forget {
-            self.put(&mut rows, &codec::id_key(codec::ENTRY, *id), None);
-            self.put(&mut rows, &codec::id_key(codec::CURSOR, *id), None);
-        }
-        for (name, value) in &change.runs {
-            let value = value.as_ref().map(|v| codec::encode_named(name, v));
-            self.put(&mut rows, &codec::name_key(codec::RUN, name), value.as_deref());
-        }
-        for (name, cursor) in &change.socket_streams {
-            let stream = SocketStream {
-                name: name.clone(),
-                cursor: *cursor,
-                used: (now_micros() / 1_000_000).max(0) as u64,
-            };
-            let value = codec::encode_socket(&stream);
-            self.put(&mut rows, &codec::name_key(codec::SOCKET, name), Some(&value));
-        }
-        if spool_moved {
-            let value = codec::encode_mark(&self.spool.mark());
-            self.put(&mut rows, &[codec::SPOOL], Some(&value));
-        }
-        rows
-    }
-
-    /// Adds the rows of one value; the rows it had before and has no more are removed.
-    fn put(&mut self, rows: &mut Rows, key: &[u8], value: Option<&[u8]>) {
-        let before = self.parts.remove(key).unwrap_or(1);
-        let new = value.map(|v| codec::rows(key, v)).unwrap_or_default();
-        let count = new.len() as u16;
-        if count > 1 {
-            self.parts.insert(key.to_vec(), count);
-        }
-        for part in count..before {
-            rows.insert(codec::part_key(key, part), None);
-        }
-        rows.extend(new.into_iter().map(|(k, v)| (k, Some(v))));
-    }
-
-    /// Applies rows, and syncs if wanted. On failure they are kept for the next time.
-    fn write(&mut self, rows: Rows, durable: bool) -> Result<(), DbError> {
-        let bytes: usize = rows
-            .iter()
-            .map(|(k, v)| 64 + k.len() + v.as_ref().map_or(0, Vec::len))
-            .sum();
-        let result = match &self.db {
-            Some(db) if rows.is_empty() => Ok(db),
-            Some(db) => db.apply(&rows).map(|()| db),
-            None => Err(DbError::Damaged("the database is closed".to_owned())),
-        };
-        self.unsynced_bytes += bytes;
-        let durable = durable || self.unsynced_bytes > UNSYNCED_BYTES;
-        let result = result.and_then(|db| if durable { db.sync() } else { Ok(()) });
-        match result {
-            Ok(()) if durable => {
-                self.unsynced.clear();
-                self.unsynced_bytes = 0;
-                Ok(())
-            }
-            other => {
-                self.unsynced.extend(rows);
-                self.fail(other)
-            }
-        }
-    }
-
-    /// Lets go of a database that failed.
-    fn fail<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
-        if result.is_err()
-            && let Some(db) = self.db.take()
-        {
-            db.close();
-        }
-        result
-    }
-
-    /// After a failure: opens the database again, and writes what it may not have.
-    fn reopen(&mut self) -> Result<&Db, DbError> {
-        if self.db.is_none() {
-            let db = Db::open(&self.dir)?;
-            let rows = std::mem::take(&mut self.unsynced);
-            let caught_up = db.apply(&rows).and_then(|()| db.sync());
-            if let Err(e) = caught_up {
-                self.unsynced = rows;
-                db.close();
-                return Err(e);
-            }
-            self.unsynced_bytes = 0;
-            self.db = Some(db);
-        }
-        self.db.as_ref().ok_or(DbError::Locked)
-    }
-
-    fn socket_stream(&mut self, name: &str) -> Result<Option<Cursor>, DbError> {
-        let key = codec::name_key(codec::SOCKET, name);
-        let parts = self.parts.get(&key).copied().unwrap_or(1);
-        let db = self.reopen()?;
-        let mut data = Vec::new();
-        for part in 0..parts {
-            let row_key = codec::part_key(&key, part);
-            let Some(value) = db.get(&row_key)? else {
-                return Ok(None);
-            };
-            // A damaged position is none: the client sends everything again, under the same keys.
-            let Ok(row) = codec::row(&row_key, &value) else {
-                return Ok(None);
-            };
-            data.extend_from_slice(row.data);
-        }
-        let stream = codec::decode_socket(&data).ok().filter(|s| s.name == name);
-        Ok(stream.map(|s| s.cursor))
-    }
-
-    fn compact(&mut self) -> Result<bool, DbError> {
-        let db = self.reopen()?;
-        let mut live = 0;
-        let disk = db.disk_bytes();
-        db.scan(|key, value| live += (key.len() + value.len()) as u64)?;
-        if !compact::worthwhile(disk, live) {
-            return Ok(false);
-        }
-        db.sync()?;
-        let Some(db) = self.db.take() else { return Ok(false) };
-        match compact::run(db, &self.dir) {
-            Ok(db) => {
-                self.db = Some(db);
-                Ok(true)
-            }
-            Err((db, e)) => {
-                self.db = db;
-                Err(e)
-            }
         }
     }
 }

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
-use super::codec::{self, DecodeError};
+use super::codec::{self, Census, DecodeError};
 use super::db::{Db, DbError, Rows};
 use super::dead_letters::DeadLetters;
 use super::lock::{self, LockError};
 use super::recovery::{self, Opened, Values};
 use super::spool::Spool;
-use super::{Inner, State, compact, files, now_micros};
+use super::writer::Inner;
+use super::{State, compact, files, now_micros};
 use crate::record::format_time;
 use crate::source::{Cursor, StreamEntry, StreamId};
 
@@ -76,13 +77,14 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
         .and_then(|()| files::sync_dir(data_dir))
         .map_err(failed)?;
     keep_damaged_rows(&values, &aside, &mut notes).map_err(failed)?;
-    let known = Known::of(&values, &mut notes);
-    tidy(&db, &values, &known).map_err(|e| db_error(data_dir, e))?;
+    let mut known = Known::of(&values, &mut notes);
+    tidy(&db, &values, &mut known).map_err(|e| db_error(data_dir, e))?;
     if compact::worthwhile(db.disk_bytes(), values.bytes) {
         db = compact::run(db, &dir).map_err(|(_, e)| db_error(data_dir, e))?;
     }
     let mut spool = Spool::open(&data_dir.join("spool"), known.mark).map_err(failed)?;
     spool.unlink_finished(&aside).map_err(failed)?;
+    let census = known.census.unwrap_or_default();
     let loaded = known.loaded(&notes, &dir);
     let state = State {
         data_dir: data_dir.to_owned(),
@@ -96,6 +98,7 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
             unsynced: Rows::new(),
             unsynced_bytes: 0,
             parts: values.parts.into_iter().collect(),
+            census,
             dir,
             aside,
         }),
@@ -151,8 +154,9 @@ fn keep_damaged_rows(values: &Values, aside: &Path, notes: &mut Vec<String>) -> 
     Ok(())
 }
 
-/// Removes what is of no use: damaged rows, cursors without a stream, positions nobody uses. Marks a new database.
-fn tidy(db: &Db, values: &Values, known: &Known) -> Result<(), DbError> {
+/// Removes what is of no use: damaged rows, cursors without a stream, positions nobody uses. Writes the census if it is
+/// new or changes.
+fn tidy(db: &Db, values: &Values, known: &mut Known) -> Result<(), DbError> {
     let mut rows = Rows::new();
     for (key, _) in &values.damaged {
         rows.insert(key.clone(), None);
@@ -161,9 +165,12 @@ fn tidy(db: &Db, values: &Values, known: &Known) -> Result<(), DbError> {
         let parts = values.parts.iter().find(|(k, _)| k == key).map_or(1, |(_, n)| *n);
         rows.extend((0..parts).map(|part| (codec::part_key(key, part), None)));
     }
-    if !known.born {
-        let now = now_micros().to_le_bytes();
-        rows.extend(codec::rows(&[codec::META], &now).into_iter().map(|(k, v)| (k, Some(v))));
+    let mut census = known.counted;
+    known.useless.iter().for_each(|key| census.remove(key));
+    census.created = known.census.map_or_else(now_micros, |c| c.created);
+    if known.census.replace(census) != Some(census) {
+        let new = codec::rows(&[codec::META], &codec::encode_census(&census));
+        rows.extend(new.into_iter().map(|(k, v)| (k, Some(v))));
     }
     if rows.is_empty() {
         Ok(())
@@ -180,8 +187,9 @@ struct Known {
     runs: Vec<(String, Vec<u8>)>,
     mark: Option<codec::SpoolMark>,
     useless: Vec<Vec<u8>>,
-    /// The database has the row that every database begins with: when it was created (microseconds).
-    born: bool,
+    /// What was found.
+    counted: Census,
+    census: Option<Census>,
 }
 
 impl Known {
@@ -192,6 +200,10 @@ impl Known {
         let oldest = (now_micros() / 1_000_000).max(0) as u64;
         let oldest = oldest.saturating_sub(SOCKET_STREAM_SECONDS);
         let mut unknown = 0;
+        let single = |key: &[u8]| matches!(key.first(), Some(&codec::META | &codec::SPOOL));
+        for (key, _) in values.whole.iter().filter(|(key, _)| !single(key)) {
+            known.counted.add(key);
+        }
         for (key, data) in &values.whole {
             let useful = match key.first() {
                 Some(&codec::CURSOR) => codec::decode_cursor(data).map(|c| {
@@ -215,10 +227,10 @@ impl Known {
                     known.mark = Some(mark);
                     true
                 }),
-                Some(&codec::META) => {
-                    known.born = true;
-                    Ok(true)
-                }
+                Some(&codec::META) => codec::decode_census(data).map(|census| {
+                    known.census = Some(census);
+                    true
+                }),
                 _ => Err(DecodeError::Damaged),
             };
             if !useful.unwrap_or_else(|_| {
@@ -229,6 +241,14 @@ impl Known {
             }
         }
         known.useless.extend(cursors.into_values().map(|(_, key)| key.clone()));
+        let counted = (known.counted.values, known.counted.sum);
+        if let Some(census) = known.census.filter(|c| (c.values, c.sum) != counted) {
+            notes.push(format!(
+                "part of it was damaged and passed over ({} values are left of about {}); what is missing is read again, \
+                 and what the store knows stays single",
+                counted.0, census.values
+            ));
+        }
         if unknown > 0 {
             notes.push(format!(
                 "{unknown} values in it could not be understood and were removed"

@@ -17,5 +17,7 @@ mod sample;
 mod socket;
 mod sqlite_crash;
 mod standin;
+mod state;
 mod store_contract;
+mod systemd;
 mod tidy;

@@ -216,7 +216,7 @@ impl Spool {
         let mut batch = Batch::default();
         let mut lost = Dropped::default();
         while place.id + 1 < self.next {
-            let Some(found) = self.segments.next_frame(place.segment, place.offset)? else {
+            let Some(found) = self.next_after(place)? else {
                 // Nothing whole is left although more was promised.
                 lost.records += self.next_total.saturating_sub(place.total);
                 place = self.end(place);
@@ -250,6 +250,18 @@ impl Spool {
         }))
     }
 
+    /// The first whole frame behind `place`. Items that stand there a second time are passed over.
+    fn next_after(&mut self, place: Place) -> io::Result<Option<Found>> {
+        let (mut segment, mut offset) = (place.segment, place.offset);
+        while let Some(found) = self.segments.next_frame(segment, offset)? {
+            if found.head.id > place.id {
+                return Ok(Some(found));
+            }
+            (segment, offset) = (found.segment, found.end());
+        }
+        Ok(None)
+    }
+
     /// The place behind everything; what was promised between is damaged.
     fn end(&mut self, from: Place) -> Place {
         let (segment, offset) = self.segments.list.back().map_or((0, 0), |s| (s.first, s.len));
@@ -267,7 +279,7 @@ impl Spool {
         let known = self.reads.iter().rev().find(|p| p.id <= after);
         let mut place = known.copied().unwrap_or(self.front);
         while place.id < after {
-            match self.segments.next_frame(place.segment, place.offset)? {
+            match self.next_after(place)? {
                 Some(found) if found.head.id <= after => place = Place::behind(&found),
                 Some(_) => break,
                 None => return Ok(self.end(place)),
@@ -337,7 +349,7 @@ impl Spool {
     pub fn drop_oldest(&mut self, bytes: u64) -> io::Result<Dropped> {
         let (records, before) = (self.records(), self.bytes());
         while self.front.id + 1 < self.next && before.saturating_sub(self.bytes()) < bytes {
-            let found = self.segments.next_frame(self.front.segment, self.front.offset)?;
+            let found = self.next_after(self.front)?;
             self.done(found.map_or(self.next - 1, |f| f.head.id))?;
         }
         Ok(Dropped {

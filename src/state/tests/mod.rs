@@ -1,3 +1,7 @@
+mod codec;
+mod compact;
+mod dead_letters;
+
 use std::path::Path;
 use std::sync::Arc;
 
