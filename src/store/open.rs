@@ -1,6 +1,7 @@
 //! The store that the configuration names, whichever it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::arango::Arango;
 use super::memory::MemoryStore;
@@ -30,6 +31,31 @@ impl Store {
             StoreKind::Arangodb => Arango::open(&settings.store.arangodb)
                 .map(|store| Store::Arango(Box::new(store)))
                 .map_err(|e| WriteError::Refused(e.to_string())),
+        }
+    }
+}
+
+impl Store {
+    /// Whether `holder` may do the work called `name` alone until `ttl` from now. The embedded store has one agent only.
+    ///
+    /// # Errors
+    /// As for writing.
+    pub async fn lease(&self, name: &str, holder: &str, ttl: Duration) -> Result<bool, WriteError> {
+        match self {
+            Store::Sqlite(_) | Store::Memory(_) => Ok(true),
+            Store::Arango(store) => store.lease(name, holder, ttl).await,
+        }
+    }
+
+    /// Bytes that are stored, and how many the store's edition allows. Zero and none where nothing but the disk limits
+    /// it.
+    ///
+    /// # Errors
+    /// As for writing.
+    pub async fn size(&self) -> Result<(u64, Option<u64>), WriteError> {
+        match self {
+            Store::Sqlite(_) | Store::Memory(_) => Ok((0, None)),
+            Store::Arango(store) => store.size().await,
         }
     }
 }

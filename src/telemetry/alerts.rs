@@ -18,7 +18,8 @@
 //! | `failures` | more than `monitoring.alert_failure_percent` of the records of the last five minutes were refused or lost |
 //! | `dead_letters` | some arrived within the last five minutes |
 //! | `spool_filling` | the spool is at four fifths of its size |
-//! | `disk_filling` | less than a twentieth of the data directory's disk is free, or less than 500 MB |
+//! | `disk_filling` | less than a twentieth of the disk of data directory or embedded store is free: at least 500 MB, at most 10 GB |
+//! | `store_filling` | the database is at 70 % of what the server's edition allows; critical at 85 % |
 //! | `unreadable` | a source cannot be read |
 //! | `lag_growing` | what is not yet read has grown for five minutes, by 16 MiB or more |
 //! | `memory` | the agent's own resident memory is above 256 MiB |
@@ -40,8 +41,11 @@ const CALM: Micros = 30 * SECOND;
 /// Growth of the lag over the window that is worth saying.
 const LAG: u64 = 16 << 20;
 const MEMORY: u64 = 256 << 20;
-const DISK_FREE: u64 = 500_000_000;
-/// Fewer outcomes say nothing about a percentage.
+/// A twentieth of the disk counts as little, but this little always, and this much never.
+const DISK_FREE: (u64, u64) = (500_000_000, 10_000_000_000);
+/// Percent of a store's limit that warn, and that are critical.
+const STORE_PERCENT: (u64, u64) = (70, 85);
+/// Fewer outcomes say nothing about a percentage; a bound of 0 asks for none.
 const OUTCOMES: u64 = 10;
 
 /// What is seen at one moment.
@@ -53,14 +57,16 @@ pub struct Seen<'a> {
     pub store_since: Micros,
     /// Records that the store refused for good, since the agent's start.
     pub refused: u64,
-    /// Free and all bytes of the data directory's disk.
+    /// Free and all bytes of the disk of data directory or embedded store, whichever has less.
     pub disk: Option<(u64, u64)>,
+    /// Bytes in the store, and bytes that it may hold, where there is such a limit.
+    pub store_size: Option<(u64, u64)>,
     /// Resident bytes of the agent.
     pub resident: Option<u64>,
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     Warning,
@@ -143,6 +149,7 @@ impl Watch {
         held.extend(self.dead_letters());
         held.extend(spool(s));
         held.extend(disk(seen));
+        held.extend(store_filling(seen));
         held.extend(unreadable(s));
         held.extend(self.lag_growing());
         held.extend(memory(seen));
@@ -173,7 +180,8 @@ impl Watch {
         let failed = last.failed.saturating_sub(first.failed);
         let all = failed + last.stored.saturating_sub(first.stored);
         let percent = failed as f64 * 100.0 / all.max(1) as f64;
-        (all >= OUTCOMES && percent > self.failure_percent).then(|| {
+        let enough = all >= OUTCOMES || self.failure_percent <= 0.0;
+        (enough && percent > self.failure_percent).then(|| {
             let text = format!(
                 "{percent:.1} % of the last {all} records were refused or lost; see: logagent dead-letter list"
             );
@@ -208,23 +216,26 @@ impl Watch {
     fn change(&mut self, now: Micros, held: Vec<Held>) -> Vec<Alert> {
         let mut alerts = Vec::new();
         for (name, severity, message) in held {
-            let raised = self.raised.entry(name).or_insert_with(|| {
+            let known = self.raised.get(name);
+            let since = known.map_or(now, |r| r.since);
+            // What gets worse is said once more.
+            let worst = known.map_or(severity, |r| r.severity.max(severity));
+            if known.is_none_or(|r| worst > r.severity) {
                 alerts.push(Alert {
                     name,
                     state: Change::Raised,
                     severity,
                     message: message.clone(),
-                    since: format_time(now),
+                    since: format_time(since),
                 });
-                Raised {
-                    since: now,
-                    held: now,
-                    severity,
-                    message: String::new(),
-                }
-            });
-            raised.held = now;
-            raised.message = message;
+            }
+            let raised = Raised {
+                since,
+                held: now,
+                severity: worst,
+                message,
+            };
+            self.raised.insert(name, raised);
         }
         self.raised.retain(|name, raised| {
             let over = now - raised.held >= CALM;
@@ -273,13 +284,33 @@ fn spool(s: &Snapshot) -> Option<Held> {
 
 fn disk(seen: &Seen<'_>) -> Option<Held> {
     let (free, all) = seen.disk?;
-    (free < all / 20 || free < DISK_FREE.min(all / 4)).then(|| {
+    let (least, most) = DISK_FREE;
+    (free < (all / 20).clamp(least.min(all / 4), most)).then(|| {
         let text = format!(
-            "{} MB are free on the disk of the data directory; make room, or delete with: logagent prune",
+            "{} MB are free on the disk of the data directory or the store; make room, lower retention.days, or delete \
+             with: logagent prune",
             free / 1_000_000
         );
         ("disk_filling", Severity::Error, text)
     })
+}
+
+fn store_filling(seen: &Seen<'_>) -> Option<Held> {
+    let (bytes, limit) = seen.store_size.filter(|(_, limit)| *limit > 0)?;
+    let percent = bytes / (limit / 100).max(1);
+    let (warn, critical) = STORE_PERCENT;
+    let severity = match percent {
+        p if p >= critical => Severity::Critical,
+        p if p >= warn => Severity::Warning,
+        _ => return None,
+    };
+    let text = format!(
+        "the store holds {} of {} GiB that its edition allows, and turns read-only above; lower retention.days, or \
+         delete with: logagent prune",
+        bytes >> 30,
+        limit >> 30
+    );
+    Some(("store_filling", severity, text))
 }
 
 fn unreadable(s: &Snapshot) -> Option<Held> {
@@ -432,5 +463,52 @@ mod tests {
         let names: Vec<_> = watch.step(&seen).iter().map(|a| a.name).collect();
         assert_eq!(names, ["spool_filling", "disk_filling", "unreadable", "memory"]);
         assert_eq!(watch.words().len(), 4);
+    }
+
+    #[test]
+    fn a_store_near_its_limit_warns_at_70_and_is_said_again_as_critical_at_85_percent() {
+        let mut watch = Watch::new(10.0);
+        let mut found = Vec::new();
+        for second in 0..100 {
+            let seen = Seen {
+                now: second * SECOND,
+                snapshot: Some(&Snapshot::default()),
+                store_size: Some(((second as u64) << 30, 100 << 30)),
+                ..Seen::default()
+            };
+            found.extend(watch.step(&seen).into_iter().map(|a| (second, a.name, a.severity)));
+        }
+        assert_eq!(
+            found,
+            [
+                (70, "store_filling", Severity::Warning),
+                (85, "store_filling", Severity::Critical)
+            ]
+        );
+    }
+
+    #[test]
+    fn little_space_is_measured_by_the_disk_and_within_bounds() {
+        let little = |free: u64, all: u64| {
+            let seen = Seen {
+                disk: Some((free, all)),
+                ..Seen::default()
+            };
+            disk(&seen).is_some()
+        };
+        let gb = 1_000_000_000;
+        assert!(!little(11 * gb, 4000 * gb), "10 GB are enough on any disk");
+        assert!(little(9 * gb, 4000 * gb));
+        assert!(little(gb, 100 * gb));
+        assert!(little(gb / 4, 8 * gb));
+        assert!(!little(gb, 8 * gb));
+        assert!(!little(gb / 10, gb / 4), "a quarter of a tiny disk is enough");
+    }
+
+    #[test]
+    fn a_bound_of_0_percent_raises_at_the_first_failure() {
+        let mut watch = Watch::new(0.0);
+        let found = steps(&mut watch, 0..3, |t, _| u64::from(t > 0));
+        assert_eq!(found[0], (1, "failures", Change::Raised));
     }
 }

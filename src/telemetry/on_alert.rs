@@ -6,6 +6,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -68,6 +69,8 @@ async fn tell(command: &str, alert: &Alert, host: &str, patience: Duration) -> R
         // Standard output is data, and the agent has none.
         .stdout(Stdio::null())
         .kill_on_drop(true)
+        // A group of its own, so that what it started can be ended with it.
+        .process_group(0)
         .spawn()
         .map_err(|e| format!("the command does not start: {e}"))?;
     let work = async {
@@ -77,7 +80,13 @@ async fn tell(command: &str, alert: &Alert, host: &str, patience: Duration) -> R
         }
         child.wait().await
     };
-    match tokio::time::timeout(patience, work).await {
+    let ended = tokio::time::timeout(patience, work).await;
+    if ended.is_err()
+        && let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+    {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    match ended {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(format!("the command ended with {status}")),
         Ok(Err(e)) => Err(format!("the command cannot be waited for: {e}")),

@@ -21,3 +21,4 @@ mod state;
 mod store_contract;
 mod systemd;
 mod tidy;
+mod upkeep;

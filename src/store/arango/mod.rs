@@ -34,6 +34,7 @@ pub mod errors;
 pub mod request;
 pub mod runs;
 pub mod schema;
+pub mod upkeep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

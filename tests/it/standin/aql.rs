@@ -1,8 +1,9 @@
 //! The program's own queries, known by their text, each with an equal in Rust; and pages of results.
 
 use std::cmp::Reverse;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use logagent::store::arango::{causality, cursor, runs};
+use logagent::store::arango::{causality, cursor, runs, upkeep};
 use logagent::store::runs::{RunRow, merge, parse_time};
 use logagent::store::{RunEnd, RunUpdate, Status};
 use serde_json::{Value, json};
@@ -44,6 +45,7 @@ const KNOWN: &[(&str, Equal)] = &[
     (causality::NEWEST_OPEN, newest_open),
     (causality::RESOLVE, resolve),
     (causality::UNMATCHED, unmatched),
+    (upkeep::LEASE, lease),
 ];
 
 fn equal(query: &str) -> Option<Equal> {
@@ -267,6 +269,25 @@ fn update(row: &RunRow) -> RunUpdate {
         metadata: row.metadata.clone(),
         end: row.end.clone(),
     }
+}
+
+fn lease(database: &mut Database, binds: &Value) -> Result<Outcome, QueryError> {
+    let leases = collection(database, upkeep::LEASES)?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis()) as u64;
+    let name = binds["name"].as_str().unwrap_or_default();
+    let held = leases.documents.get(name);
+    let free = held.is_none_or(|l| l["holder"] == binds["holder"] || l["until"].as_u64() < Some(now));
+    let mut row = held.cloned().unwrap_or_default();
+    if free {
+        row = json!({"_key": name, "holder": binds["holder"], "until": now + binds["ttl"].as_u64().unwrap_or(0)});
+    }
+    documents::put(leases, row.clone(), &Mode::Replace).map_err(|e| failed(&e))?;
+    Ok(Outcome {
+        rows: vec![row["holder"].clone()],
+        writes: 1,
+    })
 }
 
 fn tied(database: &mut Database, binds: &Value) -> Result<Outcome, QueryError> {

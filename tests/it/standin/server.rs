@@ -312,6 +312,17 @@ impl World {
                                     "isSystem": false, "globallyUniqueId": p["globallyUniqueId"]});
                 Ok(Response::ok(200, answer))
             }
+            ("GET", [name, "figures"]) => {
+                let c = database.collections.get(*name).ok_or_else(missing)?;
+                let bytes: usize = c.documents.values().map(|d| d.to_string().len()).sum();
+                let mut answer = c.properties.clone();
+                answer["count"] = c.documents.len().into();
+                answer["figures"] = json!({
+                    "indexes": {"count": c.indexes.len(), "size": 100 * c.documents.len()}, "documentsSize": bytes,
+                    "cacheInUse": false, "cacheSize": 0, "cacheUsage": 0,
+                });
+                Ok(Response::ok(200, answer))
+            }
             ("GET", [name, "properties"]) => {
                 let properties = database.collections.get(*name).ok_or_else(missing)?.properties.clone();
                 Ok(Response::ok(200, properties))

@@ -1,0 +1,77 @@
+//! What retention needs of a server, over real HTTP to the stand-in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use logagent::store::arango::Arango;
+use logagent::store::{Batch, Sink};
+
+use crate::standin::{Options, Standin, User};
+
+const DB: &str = "script_logs";
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn one_agent_at_a_time_holds_the_lease_and_an_expired_one_is_free() {
+    let standin = Standin::with(Options::default());
+    runtime().block_on(async {
+        let store = Arango::open(&standin.settings(DB)).unwrap();
+        store.ensure_schema(false).await.unwrap();
+        assert_eq!(
+            store.lease("retention", "a", HOUR).await,
+            Ok(true),
+            "its collection is made when it is wanted"
+        );
+        assert_eq!(store.lease("retention", "b", HOUR).await, Ok(false));
+        assert_eq!(
+            store.lease("retention", "a", Duration::ZERO).await,
+            Ok(true),
+            "the holder renews it"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(store.lease("retention", "b", HOUR).await, Ok(true));
+        assert_eq!(store.lease("retention", "a", HOUR).await, Ok(false));
+    });
+}
+
+#[test]
+fn an_agent_that_may_not_make_the_lease_goes_on_without() {
+    let shipper = User::shipper("ship", "secret-of-ship", DB);
+    let standin = Standin::with(Options {
+        users: vec![User::root("root", "secret-of-root"), shipper],
+        ..Options::default()
+    });
+    runtime().block_on(async {
+        let admin = Arango::open(&standin.settings(DB)).unwrap();
+        admin.ensure_schema(false).await.unwrap();
+        let mut settings = standin.settings(DB);
+        settings.username = "ship".into();
+        settings.password = "secret-of-ship".into();
+        let store = Arango::open(&settings).unwrap();
+        assert_eq!(store.lease("retention", "a", HOUR).await, Ok(true));
+    });
+}
+
+#[test]
+fn the_size_is_that_of_all_collections_and_a_community_server_has_a_limit() {
+    let standin = Standin::with(Options::default());
+    runtime().block_on(async {
+        let store = Arango::open(&standin.settings(DB)).unwrap();
+        store.ensure_schema(false).await.unwrap();
+        assert_eq!(store.size().await, Ok((0, Some(100 << 30))));
+        let mut batch = Batch::default();
+        let doc =
+            r#"{"_key":"k","timestamp":"2026-11-21T02:20:24.054432Z","level":"INFO","message":"m","execution_id":"e"}"#;
+        batch.events.push(doc.as_bytes());
+        store.write(&Arc::new(batch)).await.unwrap();
+        let (bytes, _) = store.size().await.unwrap();
+        assert!(bytes > 200, "{bytes}");
+    });
+}
