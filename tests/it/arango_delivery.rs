@@ -560,6 +560,28 @@ fn compressed_bodies_arrive_whole_and_a_login_is_never_compressed() {
 }
 
 #[test]
+fn a_server_is_trusted_by_its_authority_alone() {
+    let standin = Standin::secure();
+    let mut settings = standin.settings(DB);
+    let runtime = runtime();
+    let open = |settings: &config::Arangodb| Arango::open(settings).unwrap();
+    let failed = runtime.block_on(open(&settings).ensure_schema(false));
+    assert!(
+        matches!(&failed, Err(WriteError::Away(text)) if text.contains("certificate")),
+        "{failed:?}"
+    );
+    settings.ca_file = Some(crate::standin::AUTHORITY.into());
+    let store = open(&settings);
+    runtime.block_on(store.ensure_schema(false)).unwrap();
+    assert_eq!(runtime.block_on(store.write(&batch(50))).unwrap().stored, 50);
+    // The certificate is for an address, not for any name that leads there.
+    settings.endpoints = vec![standin.url().replace("127.0.0.1", "127.0.0.2")];
+    assert!(runtime.block_on(open(&settings).write(&batch(1))).is_err());
+    settings.ca_file = Some("/does/not/exist.pem".into());
+    assert!(Arango::open(&settings).is_err());
+}
+
+#[test]
 fn read_only_mode_and_a_missing_grant_have_the_same_number_and_are_told_apart() {
     let writer = User::shipper("shipper", "secret-of-shipper", DB);
     let reader = User {

@@ -1,6 +1,6 @@
 //! The way to the server: endpoints in turn, one attempt after another, answers whole or not at all.
 //!
-//! * One HTTP/1.1 connection or two are kept per endpoint; bodies are handed to the kernel where they lie, with a
+//! * A few HTTP/1.1 connections are kept per endpoint; bodies are handed to the kernel where they lie, with a
 //!   `Content-Length` (the server refuses chunked bodies).
 //! * Requests stick to one coordinator. It is left on a connection error or a 503, and then the next one is asked at
 //!   once; after a time-out the next *request* goes elsewhere, so that one call never takes longer than its time-out
@@ -57,7 +57,8 @@ impl Client {
             .http1_only()
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(30))
-            .pool_max_idle_per_host(2)
+            // Two batches in flight, each with its runs beside it.
+            .pool_max_idle_per_host(4)
             .pool_idle_timeout(Duration::from_secs(60))
             .connect_timeout(settings.timeout.min(Duration::from_secs(10)))
             .redirect(reqwest::redirect::Policy::none())

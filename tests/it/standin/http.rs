@@ -1,9 +1,13 @@
 //! Just enough HTTP/1.1 to be exact about it, and to break it off where a test wants that.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use serde_json::{Value, json};
+
+/// What requests come over: a plain connection, or TLS over one.
+pub trait Wire: Read + Write {}
+
+impl<T: Read + Write> Wire for T {}
 
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -21,7 +25,7 @@ pub struct Request {
 
 impl Request {
     /// The next request of a connection; `None` at its end.
-    pub fn read(stream: &mut TcpStream, left: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
+    pub fn read(stream: &mut impl Wire, left: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
         let head_end = loop {
             if let Some(at) = memchr::memmem::find(left, b"\r\n\r\n") {
                 break at + 4;
@@ -88,7 +92,7 @@ impl Request {
     }
 }
 
-fn more(stream: &mut TcpStream, left: &mut Vec<u8>) -> std::io::Result<bool> {
+fn more(stream: &mut impl Wire, left: &mut Vec<u8>) -> std::io::Result<bool> {
     let mut buffer = [0u8; 65536];
     let n = stream.read(&mut buffer)?;
     left.extend_from_slice(&buffer[..n]);
@@ -156,7 +160,7 @@ impl Response {
     }
 
     /// Writes the answer, or half of it.
-    pub fn write(&self, stream: &mut TcpStream, half: bool) -> std::io::Result<()> {
+    pub fn write(&self, stream: &mut impl Wire, half: bool) -> std::io::Result<()> {
         let mut out = format!("HTTP/1.1 {} Any\r\nServer: stand-in\r\n", self.status).into_bytes();
         out.extend_from_slice(b"X-Arango-Queue-Time-Seconds: 0.000000\r\n");
         out.extend_from_slice(b"Content-Type: application/json; charset=utf-8\r\nConnection: Keep-Alive\r\n");

@@ -14,6 +14,7 @@ mod documents;
 mod http;
 mod openapi;
 mod server;
+mod tls;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,7 @@ pub use catalog::{Grant, User};
 use http::{Request, Response};
 use logagent::config;
 use server::World;
+pub use tls::AUTHORITY;
 
 /// How the stand-in is set up.
 pub struct Options {
@@ -134,6 +136,7 @@ pub struct Standin {
     address: SocketAddr,
     world: Arc<Mutex<World>>,
     gate: Arc<Gate>,
+    tls: bool,
 }
 
 /// Whether connections are let in, and those that are.
@@ -151,15 +154,20 @@ impl Standin {
 
     pub fn with(options: Options) -> Standin {
         let world = Arc::new(Mutex::new(World::new(options)));
-        Standin::over(world)
+        Standin::over(world, false)
     }
 
     /// Another endpoint of the same data, as a second coordinator is.
     pub fn second(&self) -> Standin {
-        Standin::over(Arc::clone(&self.world))
+        Standin::over(Arc::clone(&self.world), false)
     }
 
-    fn over(world: Arc<Mutex<World>>) -> Standin {
+    /// Speaks TLS with a certificate of [`tls::AUTHORITY`] for 127.0.0.1.
+    pub fn secure() -> Standin {
+        Standin::over(Arc::new(Mutex::new(World::new(Options::default()))), true)
+    }
+
+    fn over(world: Arc<Mutex<World>>, tls: bool) -> Standin {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let gate = Arc::new(Gate::default());
@@ -167,13 +175,15 @@ impl Standin {
             address,
             world: Arc::clone(&world),
             gate: Arc::clone(&gate),
+            tls,
         };
-        std::thread::spawn(move || accept(&listener, &gate, &world));
+        std::thread::spawn(move || accept(&listener, &gate, &world, tls));
         standin
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Settings for this stand-in, as root.
@@ -281,7 +291,7 @@ impl Drop for Standin {
     }
 }
 
-fn accept(listener: &TcpListener, gate: &Arc<Gate>, world: &Arc<Mutex<World>>) {
+fn accept(listener: &TcpListener, gate: &Arc<Gate>, world: &Arc<Mutex<World>>, tls: bool) {
     for stream in listener.incoming() {
         if gate.ended.load(Ordering::SeqCst) {
             return;
@@ -295,13 +305,22 @@ fn accept(listener: &TcpListener, gate: &Arc<Gate>, world: &Arc<Mutex<World>>) {
             gate.open.lock().expect("gate").push(copy);
         }
         let world = Arc::clone(world);
-        std::thread::spawn(move || serve(stream, &world));
+        std::thread::spawn(move || {
+            let Ok(mut plain) = stream.try_clone() else { return };
+            if tls {
+                serve(&mut tls::over(plain), &world);
+            } else {
+                serve(&mut plain, &world);
+            }
+            // The gate holds the connection too, so dropping it here would not end it.
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        });
     }
 }
 
-fn serve(mut stream: TcpStream, world: &Arc<Mutex<World>>) {
+fn serve(stream: &mut impl http::Wire, world: &Arc<Mutex<World>>) {
     let mut left = Vec::new();
-    while let Ok(Some(request)) = Request::read(&mut stream, &mut left) {
+    while let Ok(Some(request)) = Request::read(stream, &mut left) {
         let mut lock = world.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let fault = lock.fault_for(&request);
         let mut half = false;
@@ -351,10 +370,8 @@ fn serve(mut stream: TcpStream, world: &Arc<Mutex<World>>) {
         };
         lock.record_fault = None;
         drop(lock);
-        if response.write(&mut stream, half).is_err() || half {
+        if response.write(stream, half).is_err() || half {
             break;
         }
     }
-    // The gate holds the connection too, so dropping it here would not end it.
-    let _ = stream.shutdown(std::net::Shutdown::Both);
 }
