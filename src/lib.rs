@@ -44,11 +44,14 @@
 // Essays explain a module to its readers, who see its private items too.
 #![allow(rustdoc::private_intra_doc_links)]
 
+pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod mcp;
+pub mod pipeline;
 pub mod query;
 pub mod record;
+pub mod runs;
 pub mod source;
 pub mod state;
 pub mod store;

@@ -13,6 +13,7 @@ mod init;
 mod logging;
 mod monitor;
 pub mod read;
+mod run;
 mod scratch;
 mod shell;
 mod show;
@@ -96,6 +97,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     }
     let context = Context { settings, sources };
     match &cli.verb {
+        Verb::Run(args) => run::run(args, context),
         Verb::Read(verb) => read::run(verb, &context),
         Verb::Status(args) => status::run(args, &context),
         Verb::DeadLetter(args) => dead_letter::run(&args.action, &context),
@@ -103,6 +105,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Check(_) => check::run(&context),
         Verb::Monitor(args) => monitor::run(args, &context),
         Verb::Stress(args) => stress::run(args, &context),
-        _ => Err(Failure::usage("not built yet")),
+        // These need no configuration and were done above.
+        Verb::Completions { .. } | Verb::Man { .. } | Verb::Demo(_) => Ok(Exit::Done),
     }
 }

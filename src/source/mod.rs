@@ -19,7 +19,7 @@ pub mod window;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -139,8 +139,11 @@ pub trait Intake: Send + Sync {
     /// Moves a cursor over bytes that hold no record (blank lines, NULs), in order with accepted chunks.
     fn skip(&self, stream: &Arc<Stream>, cursor: Cursor, loss: Loss);
 
-    /// Nothing is left to read for now: a partial batch need not wait for company.
-    fn idle(&self);
+    /// Everything that was written before the look that began at `since` has been read.
+    fn idle(&self, since: Instant);
+
+    /// The stream's file was renamed or unlinked: what was accepted of it before may not be there to be read again.
+    fn endangered(&self, id: StreamId);
 
     /// Makes a stream's identity durable, no later than its next cursor.
     fn remember(&self, entry: StreamEntry);

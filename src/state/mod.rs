@@ -77,6 +77,8 @@ pub use open::{Loaded, OpenError};
 pub type SpoolId = u64;
 
 /// One atomic change of the state: all of it happens, or nothing.
+///
+/// Lists are applied in order, a later entry for the same thing wins; `forget` comes last.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
     /// New or changed identities of file streams.
@@ -285,4 +287,20 @@ fn now_micros() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_micros() as i64)
+}
+
+/// Runs a state operation, which blocks, on a thread that may.
+///
+/// # Errors
+/// Those of the operation; a panic in it becomes an error too.
+pub async fn blocking<T: Send + 'static>(
+    operation: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+) -> Result<T, StateError> {
+    match tokio::task::spawn_blocking(operation).await {
+        Ok(result) => result,
+        Err(e) => Err(StateError::Io {
+            path: PathBuf::new(),
+            error: format!("the thread that writes it ended: {e}"),
+        }),
+    }
 }

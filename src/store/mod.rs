@@ -160,6 +160,16 @@ impl Batch {
         is_document
     }
 
+    /// Empties the batch and keeps its buffers.
+    pub fn clear(&mut self) {
+        self.events.clear();
+        self.learnings.clear();
+        self.memories.clear();
+        self.runs.clear();
+        self.fixes.clear();
+        self.relations.clear();
+    }
+
     /// Documents and updates other than runs.
     #[must_use]
     pub fn records(&self) -> usize {

@@ -1,5 +1,6 @@
 //! One integration binary. Each module tests one promise of the program, through its public surface.
 
+mod agent;
 mod arango_delivery;
 mod arango_live;
 mod arango_schema;

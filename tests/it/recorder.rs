@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use logagent::config::{Copies, Files, NaiveTime, StartAt};
 use logagent::record::Key;
@@ -127,9 +127,11 @@ impl Intake for Recorder {
         book.losses.push(loss);
     }
 
-    fn idle(&self) {
+    fn idle(&self, _since: Instant) {
         self.book().idle += 1;
     }
+
+    fn endangered(&self, _id: StreamId) {}
 
     fn remember(&self, entry: StreamEntry) {
         self.book().entries.insert(entry.id, entry);

@@ -36,6 +36,7 @@ impl Tailer {
             if let Some(f) = self.table.get_mut(id) {
                 (f.renamed, f.stranger) = (true, !wanted);
             }
+            self.warn_intake(id);
             self.changed = true;
             return self.check(id, now);
         }
@@ -86,6 +87,7 @@ impl Tailer {
             if self.table.get(id).is_none() || self.table.is_named(id) {
                 continue;
             }
+            self.warn_intake(id);
             let path = self.table.path(id);
             let drained = self
                 .table
@@ -99,6 +101,13 @@ impl Tailer {
                 self.check(id, now);
             }
             self.changed = true;
+        }
+    }
+
+    /// What was read of the file may not be there to be read again.
+    fn warn_intake(&self, id: FileId) {
+        if let Some(stream) = self.table.get(id).and_then(|f| f.stream_id()) {
+            self.intake.endangered(stream);
         }
     }
 

@@ -128,7 +128,6 @@ pub struct Tailer {
     next_poll: Instant,
     next_status: Instant,
     changed: bool,
-    delivered: bool,
     unpacking: bool,
     once: bool,
     bytes_read: u64,
@@ -182,7 +181,6 @@ impl Tailer {
             next_poll: now,
             next_status: now,
             changed: true,
-            delivered: false,
             unpacking: false,
             once: false,
             bytes_read: 0,
@@ -298,8 +296,8 @@ impl Tailer {
         if progress {
             return Ok(true);
         }
-        if self.ready.is_empty() && std::mem::take(&mut self.delivered) {
-            self.intake.idle();
+        if self.ready.is_empty() {
+            self.intake.idle(now);
         }
         Ok(false)
     }

@@ -56,7 +56,7 @@ impl Tailer {
             broken: self.broken,
             stopped,
         };
-        self.intake.idle();
+        self.intake.idle(Instant::now());
         self.save_sizes();
         self.publish();
         report

@@ -308,7 +308,6 @@ impl Tailer {
                 fragile,
             };
             self.intake.accept(chunk, &mut next)?;
-            self.delivered = true;
         }
         let s = parcel.split;
         let losses = [

@@ -1,0 +1,206 @@
+//! What the agent does beside shipping: it publishes its status, concludes runs, and says how it goes.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::config::{Settings, StoreKind};
+use crate::pipeline::Health;
+use crate::pipeline::driver::DriverStatus;
+use crate::pipeline::intake::PipelineIntake;
+use crate::record::{Micros, format_time};
+use crate::runs::process::liveness;
+use crate::source::status::{FileStatus, FilesStatus};
+use crate::state::dead_letters::DeadLetters;
+use crate::state::{Change, State, blocking};
+use crate::store::Batch;
+use crate::telemetry::Counters;
+use crate::telemetry::snapshot::{
+    LossCounts, Meter, RecordCounts, Snapshot, SourceStatus, SpoolStatus, StoreState, StoreStatus,
+};
+
+/// How often the snapshot is looked at; it is written only when something changed, and every [`ALIVE`] otherwise.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// Everything a snapshot is made of.
+pub struct Publisher {
+    pub data_dir: PathBuf,
+    pub counters: Arc<Counters>,
+    pub files: Arc<FilesStatus>,
+    pub socket: Option<PathBuf>,
+    pub driver: Arc<Mutex<DriverStatus>>,
+    pub intake: Arc<PipelineIntake>,
+    pub dead_letters: Arc<DeadLetters>,
+    pub state: Arc<State>,
+    pub fixed: Snapshot,
+    pub spool_max: u64,
+    pub meter: Meter,
+    pub last: Option<Snapshot>,
+}
+
+impl Publisher {
+    /// The parts of a snapshot that do not change.
+    #[must_use]
+    pub fn fixed(settings: &Settings, started: Micros) -> Snapshot {
+        let (kind, place) = match settings.store.kind {
+            StoreKind::Sqlite => ("sqlite", settings.store.sqlite_path.display().to_string()),
+            StoreKind::Arangodb => {
+                let a = &settings.store.arangodb;
+                (
+                    "arangodb",
+                    format!("{} database {}", a.endpoints.join(", "), a.database),
+                )
+            }
+        };
+        Snapshot {
+            running: true,
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: format_time(started),
+            host: settings.host.clone(),
+            data_dir: settings.data_dir.clone(),
+            store: StoreStatus {
+                kind: kind.to_owned(),
+                place,
+                ..StoreStatus::default()
+            },
+            ..Snapshot::default()
+        }
+    }
+
+    /// The snapshot of this moment.
+    pub fn snapshot(&mut self, now: Micros) -> Snapshot {
+        let mut s = self.fixed.clone();
+        {
+            let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+            s.store.state = match driver.health {
+                Health::Up => StoreState::Up,
+                Health::Away => StoreState::Away,
+                Health::Refusing => StoreState::Refusing,
+            };
+            s.store.since = format_time(driver.since);
+            s.store.last_error.clone_from(&driver.last_error);
+            s.spool = SpoolStatus {
+                records: driver.spool_records,
+                bytes: driver.spool_bytes,
+                max_bytes: self.spool_max,
+            };
+        }
+        let files = self.files.get();
+        let mut sources: Vec<SourceStatus> = files.files.iter().map(file_source).collect();
+        if let Some(path) = &self.socket {
+            sources.push(SourceStatus {
+                kind: "socket".to_owned(),
+                path: path.display().to_string(),
+                state: "listening".to_owned(),
+                ..SourceStatus::default()
+            });
+        }
+        s.set_sources(sources);
+        s.dead_letters = self.dead_letters.usage().map_or(0, |u| u.letters);
+        s.records = RecordCounts::of(&self.counters);
+        s.losses = LossCounts::of(&self.counters);
+        s.rates = self.meter.sample(now, &self.counters);
+        s.open_runs = self.intake.open_runs() as u64;
+        s.updated_at = format_time(now);
+        s
+    }
+
+    /// Dead letters that `logagent dead-letter retry` put up are spooled under their old keys.
+    async fn retry_letters(&self) {
+        let retry = match self.dead_letters.next_retry() {
+            Ok(Some(retry)) => retry,
+            Ok(None) => return,
+            Err(e) => {
+                tracing::debug!("the dead letters to be retried cannot be read: {e}");
+                return;
+            }
+        };
+        let (mut batch, mut again) = (Batch::default(), Change::default());
+        for letter in &retry.letters {
+            if !batch.push_rejected(&letter.rejected) {
+                again.dead_letters.push(letter.clone());
+            }
+        }
+        again.spool.push(Arc::new(batch));
+        let (state, letters) = (Arc::clone(&self.state), Arc::clone(&self.dead_letters));
+        let done = blocking(move || {
+            state.commit(&again, true)?;
+            if let Err(e) = letters.retried(&retry) {
+                tracing::warn!("retried dead letters stay listed and are sent again, which changes nothing: {e}");
+            }
+            Ok(())
+        });
+        match done.await {
+            Ok(()) => self.intake.wake(),
+            Err(e) => tracing::error!("dead letters cannot be retried now: {e}"),
+        }
+    }
+
+    /// Publishes if anything changed since the last time, and at least about each ten seconds.
+    pub fn publish(&mut self, now: Micros) {
+        let fresh = self.snapshot(now);
+        let same = self.last.as_ref().is_some_and(|last| {
+            let aged = Snapshot {
+                updated_at: last.updated_at.clone(),
+                ..fresh.clone()
+            };
+            aged == *last && fresh.updated_at.get(..18) == last.updated_at.get(..18)
+        });
+        if same {
+            return;
+        }
+        if let Err(e) = fresh.publish(&self.data_dir) {
+            tracing::debug!("the status could not be written: {e}");
+        }
+        self.last = Some(fresh);
+    }
+}
+
+fn file_source(file: &FileStatus) -> SourceStatus {
+    SourceStatus {
+        kind: "file".to_owned(),
+        path: file.path.display().to_string(),
+        position: file.position,
+        size: file.size,
+        lag_bytes: file.lag_bytes,
+        state: file.state.as_str().to_owned(),
+    }
+}
+
+/// Publishes status and concludes runs, for as long as the agent runs.
+pub async fn keep(publisher: Arc<tokio::sync::Mutex<Publisher>>, settings: Settings, now: fn() -> Micros) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let settle = i64::try_from(settings.files.poll_interval.as_micros()).unwrap_or(i64::MAX);
+    let lost_after = i64::try_from(settings.runs.lost_after.as_micros()).unwrap_or(i64::MAX);
+    let mut said_at = std::time::Instant::now();
+    loop {
+        ticks.tick().await;
+        let mut publisher = publisher.lock().await;
+        publisher.intake.conclude(Some(settle), lost_after, liveness);
+        publisher.publish(now());
+        publisher.retry_letters().await;
+        let interval = settings.monitoring.interval;
+        if !interval.is_zero() && said_at.elapsed() >= interval {
+            said_at = std::time::Instant::now();
+            say(publisher.last.as_ref());
+        }
+    }
+}
+
+/// The stats line.
+fn say(s: Option<&Snapshot>) {
+    let Some(s) = s else { return };
+    tracing::info!(
+        read = s.records.read,
+        stored = s.records.stored,
+        per_second = format_args!("{:.1}", s.rates.stored_per_second),
+        lag_bytes = s.lag_bytes,
+        spooled = s.spool.records,
+        dead_letters = s.dead_letters,
+        dropped = s.records.dropped,
+        store = s.store.state.as_str(),
+        "so far"
+    );
+}

@@ -1,0 +1,429 @@
+//! The pipeline's mouth: takes chunks, parses them at once, and keeps the batch that is being formed.
+//!
+//! Sources call from their own threads; the driver takes formed batches out. One mutex guards it all: it is held while
+//! one chunk is parsed (well under a millisecond), and parsing has to happen in order anyway, since what a record
+//! belongs to depends on the records before it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::batch::Formed;
+use super::extras;
+use crate::config;
+use crate::record::{self, Event, Key, Micros, Placed, Record, Rules};
+use crate::runs::{Liveness, ProcessId, Resolved, Tracker};
+use crate::source::{Chunk, Closed, Cursor, Intake, Item, Loss, Room, Stream, StreamEntry, StreamId, StreamKind};
+use crate::store::Batch;
+use crate::telemetry::{Counters, add};
+
+/// `seq` of the first record of a stream that names no time: below all times, above all small numbers.
+const SEQ_WITHOUT_TIME: i64 = 1 << 40;
+
+/// Takes chunks from all sources.
+pub struct PipelineIntake {
+    inner: Mutex<Inner>,
+    room_changed: Condvar,
+    /// Wakes the driver.
+    waker: Notify,
+    counters: Arc<Counters>,
+    max_records: usize,
+    max_bytes: u64,
+    now: fn() -> Micros,
+    /// When a file source last had nothing left to read; `i64::MIN`: never.
+    quiet_at: AtomicI64,
+}
+
+struct Inner {
+    parser: Parser,
+    forming: Formed,
+    ready: VecDeque<Formed>,
+    /// The file of some of what was accepted was renamed or unlinked since.
+    endangered: bool,
+    /// What the driver allows.
+    allowed: Room,
+    /// Emptied batches whose buffers are used again.
+    spare: Vec<Batch>,
+}
+
+/// Turns items into documents.
+struct Parser {
+    rules: Arc<Rules>,
+    tracker: Tracker,
+    host: String,
+    /// Ready-made beginnings of `source` objects, by stream.
+    sources: HashMap<StreamId, String>,
+    resolved: Resolved,
+    now_text: String,
+}
+
+impl PipelineIntake {
+    #[must_use]
+    pub fn new(
+        rules: Arc<Rules>,
+        tracker: Tracker,
+        host: &str,
+        limits: &config::Batch,
+        counters: Arc<Counters>,
+        now: fn() -> Micros,
+    ) -> PipelineIntake {
+        let parser = Parser {
+            rules,
+            tracker,
+            host: host.to_owned(),
+            sources: HashMap::new(),
+            resolved: Resolved::default(),
+            now_text: String::new(),
+        };
+        let inner = Inner {
+            parser,
+            forming: Formed::default(),
+            ready: VecDeque::new(),
+            endangered: false,
+            allowed: Room::All,
+            spare: Vec::new(),
+        };
+        PipelineIntake {
+            inner: Mutex::new(inner),
+            room_changed: Condvar::new(),
+            waker: Notify::new(),
+            counters,
+            max_records: limits.max_records.max(1),
+            max_bytes: limits.max_bytes.max(1),
+            now,
+            quiet_at: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// A panic while the lock was held has been reported by its thread; what it left is still consistent enough to
+    /// drain: documents are appended whole.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves when something waits to be sent.
+    pub async fn woken(&self) {
+        self.waker.notified().await;
+    }
+
+    /// Wakes the driver.
+    pub fn wake(&self) {
+        self.waker.notify_one();
+    }
+
+    /// Sets what sources may read.
+    pub fn allow(&self, room: Room) {
+        let mut inner = self.lock();
+        if inner.allowed != room && inner.allowed != Room::Closed {
+            inner.allowed = room;
+            drop(inner);
+            self.room_changed.notify_all();
+        }
+    }
+
+    /// (something waits to be sent, a full batch does, some of it is fragile)
+    #[must_use]
+    pub fn waiting(&self) -> (bool, bool, bool) {
+        let inner = self.lock();
+        let full = !inner.ready.is_empty();
+        let live = full || !inner.forming.is_empty() || inner.parser.tracker.has_updates();
+        (
+            live,
+            full,
+            inner.forming.fragile || inner.ready.iter().any(|f| f.fragile),
+        )
+    }
+
+    /// Whether since the last call a file was renamed or unlinked of which something had been accepted. What waits
+    /// here is marked; the driver does the same with what it has taken.
+    #[must_use]
+    pub fn take_endangered(&self) -> bool {
+        let mut inner = self.lock();
+        let endangered = std::mem::take(&mut inner.endangered);
+        if endangered {
+            inner.ready.iter_mut().for_each(|formed| formed.fragile = true);
+            inner.forming.fragile |= !inner.forming.batch.is_empty();
+        }
+        endangered
+    }
+
+    /// Takes the oldest batch that waits; `None` if none does.
+    pub fn take(&self) -> Option<Formed> {
+        let mut inner = self.lock();
+        if let Some(formed) = inner.ready.pop_front() {
+            drop(inner);
+            self.room_changed.notify_all();
+            return Some(formed);
+        }
+        let formed = inner.seal();
+        (!formed.is_empty()).then_some(formed)
+    }
+
+    /// Gives back the buffers of a batch that is done with.
+    pub fn recycle(&self, batch: Arc<Batch>) {
+        if let Ok(mut batch) = Arc::try_unwrap(batch) {
+            batch.clear();
+            let mut inner = self.lock();
+            if inner.spare.len() < 2 {
+                inner.spare.push(batch);
+            }
+        }
+    }
+
+    /// Concludes runs whose processes are gone. What a process wrote is read at most `settle` after it was written,
+    /// unless there is more to read; `None`: everything has been read.
+    pub fn conclude(
+        &self,
+        settle: Option<Micros>,
+        lost_after: Micros,
+        liveness: impl Fn(&ProcessId) -> Liveness,
+    ) -> usize {
+        let quiet = match settle {
+            Some(settle) => Some(self.quiet_at.load(Ordering::Relaxed))
+                .filter(|at| *at != i64::MIN)
+                .map(|at| at - settle),
+            None => Some(i64::MAX),
+        };
+        let n = self
+            .lock()
+            .parser
+            .tracker
+            .conclude((self.now)(), quiet, lost_after, liveness);
+        if n > 0 {
+            self.wake();
+        }
+        n
+    }
+
+    /// What the state has to keep of open runs since the last call, see [`Tracker::keep`].
+    #[must_use]
+    pub fn keep_runs(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        self.lock().parser.tracker.keep()
+    }
+
+    #[must_use]
+    pub fn open_runs(&self) -> usize {
+        self.lock().parser.tracker.open_runs()
+    }
+
+    /// Exchanges the rules, after the configuration was read again.
+    pub fn set_rules(&self, rules: Arc<Rules>) {
+        self.lock().parser.rules = rules;
+    }
+
+    /// Counts what was read and is no record.
+    pub fn count_loss(&self, loss: Loss) {
+        let c = &self.counters;
+        match loss {
+            Loss::Nul { bytes } => add(&c.nul_bytes, bytes),
+            Loss::Blank { lines } => add(&c.blank_lines, lines),
+            Loss::Unread { bytes } => add(&c.unread_bytes, bytes),
+            Loss::Cut { bytes } => add(&c.cut_bytes, bytes),
+        }
+    }
+
+    /// Parses lines into a batch of their own, which the caller makes durable itself. For sockets.
+    pub fn parse_apart(&self, chunk: &Chunk<'_>, cursor: &mut Cursor) -> Result<Formed, Closed> {
+        let now = (self.now)();
+        let mut inner = self.lock();
+        if inner.allowed == Room::Closed {
+            return Err(Closed);
+        }
+        let mut formed = Formed::default();
+        inner.parser.begin(chunk.stream, now);
+        for item in chunk.items {
+            inner
+                .parser
+                .take(chunk, item, now, cursor, &mut formed.batch, &self.counters);
+        }
+        formed.batch.runs = inner.parser.tracker.seal();
+        Ok(formed)
+    }
+}
+
+impl Inner {
+    /// Closes the forming batch and begins the next.
+    fn seal(&mut self) -> Formed {
+        let next = Formed {
+            batch: self.spare.pop().unwrap_or_default(),
+            ..Formed::default()
+        };
+        let mut formed = std::mem::replace(&mut self.forming, next);
+        formed.batch.runs.extend(self.parser.tracker.seal());
+        formed
+    }
+}
+
+impl Intake for PipelineIntake {
+    fn wait_room(&self, timeout: Duration) -> Room {
+        let room = |inner: &Inner| match inner.allowed {
+            Room::Closed => Room::Closed,
+            _ if !inner.ready.is_empty() => Room::None,
+            allowed => allowed,
+        };
+        let inner = self.lock();
+        if room(&inner) != Room::None || timeout.is_zero() {
+            return room(&inner);
+        }
+        let waited = self
+            .room_changed
+            .wait_timeout_while(inner, timeout, |inner| room(inner) == Room::None);
+        let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        room(&inner)
+    }
+
+    fn accept(&self, chunk: Chunk<'_>, cursor: &mut Cursor) -> Result<(), Closed> {
+        let now = (self.now)();
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        if inner.allowed == Room::Closed {
+            return Err(Closed);
+        }
+        inner.parser.begin(chunk.stream, now);
+        for item in chunk.items {
+            inner
+                .parser
+                .take(&chunk, item, now, cursor, &mut inner.forming.batch, &self.counters);
+            inner.forming.fragile |= chunk.fragile;
+            if inner.forming.is_full(self.max_records, self.max_bytes) {
+                // What the batch makes true follows with the end of the chunk.
+                let formed = inner.seal();
+                inner.ready.push_back(formed);
+            }
+        }
+        add(&self.counters.bytes_read, chunk.data.len() as u64);
+        inner.forming.progress.cursor(chunk.stream.id, *cursor);
+        drop(guard);
+        self.wake();
+        Ok(())
+    }
+
+    fn skip(&self, stream: &Arc<Stream>, cursor: Cursor, loss: Loss) {
+        self.count_loss(loss);
+        self.lock().forming.progress.cursor(stream.id, cursor);
+    }
+
+    fn idle(&self, since: Instant) {
+        let ago = i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
+        self.quiet_at.store((self.now)().saturating_sub(ago), Ordering::Relaxed);
+    }
+
+    fn endangered(&self, _id: StreamId) {
+        // Rare, and spooling too much while the store is away harms nothing: all that waits counts as fragile.
+        self.lock().endangered = true;
+        self.wake();
+    }
+
+    fn remember(&self, entry: StreamEntry) {
+        self.lock().forming.progress.remember.push(entry);
+    }
+
+    fn forget(&self, id: StreamId) {
+        let mut inner = self.lock();
+        inner.parser.sources.remove(&id);
+        inner.forming.progress.forget.push(id);
+    }
+}
+
+impl Parser {
+    /// Prepares for the items of one chunk.
+    fn begin(&mut self, stream: &Stream, now: Micros) {
+        self.now_text = record::format_time(now);
+        if self.sources.len() > 1024 {
+            self.sources.clear();
+        }
+        self.sources.entry(stream.id).or_insert_with(|| source_prefix(stream));
+    }
+
+    /// One item: parsed, placed, encoded into `batch`.
+    fn take(
+        &mut self,
+        chunk: &Chunk<'_>,
+        item: &Item,
+        now: Micros,
+        cursor: &mut Cursor,
+        batch: &mut Batch,
+        counters: &Counters,
+    ) {
+        let bytes = |from: u32, to: u32| chunk.data.get(from as usize..to as usize).unwrap_or_default();
+        let line = bytes(item.start, item.line_end);
+        let rest = bytes(item.line_end, item.end);
+        let mut rec = record::parse(line, rest, &self.rules);
+        add(&counters.read, 1);
+        let time = rec.time.unwrap_or(now);
+        cursor.seq = next_seq(cursor.seq, rec.time);
+        self.tracker
+            .resolve(&rec, &chunk.stream.script, time, now, &mut self.resolved);
+        if !self.rules.keeps(&rec) {
+            add(&counters.skipped, 1);
+            return;
+        }
+        let key = Key::new(chunk.stream.head, item.offset, item.chain);
+        let placed = Placed {
+            key: &key,
+            time,
+            execution_id: &self.resolved.execution_id,
+            script_name: self.resolved.script_name.as_deref(),
+            host: &self.host,
+            source: self
+                .sources
+                .get(&chunk.stream.id)
+                .map_or("{\"kind\":\"file\"", String::as_str),
+            offset: item.offset,
+            seq: cursor.seq,
+            ingested_at: &self.now_text,
+            whole: item.whole,
+        };
+        batch
+            .events
+            .push_with(|out| record::encode(&mut rec, &placed, &self.rules, out));
+        if matches!(rec.bound.event, Some(Event::Learning | Event::Fix | Event::Relation)) {
+            let place = extras::Place {
+                key: key.as_str(),
+                time,
+                execution_id: &self.resolved.execution_id,
+                script_name: self.resolved.script_name.as_deref(),
+                now: &self.now_text,
+            };
+            extras::add(batch, &rec, &place);
+        }
+        count_marks(&rec, counters);
+    }
+}
+
+fn count_marks(rec: &Record<'_>, counters: &Counters) {
+    let marks = &rec.marks;
+    add(&counters.unparsed, u64::from(marks.unparsed));
+    add(&counters.repaired, u64::from(marks.repaired));
+    add(&counters.truncated, u64::from(!marks.truncated.is_empty()));
+    add(&counters.redacted, u64::from(!marks.redacted.is_empty()));
+}
+
+/// The hybrid clock: the record's time if it is later than all before, else one more than the last.
+fn next_seq(last: i64, time: Option<Micros>) -> i64 {
+    let next = last.saturating_add(1).max(SEQ_WITHOUT_TIME);
+    time.map_or(next, |t| t.max(next))
+}
+
+/// The `source` object of a stream's records, up to the offset.
+fn source_prefix(stream: &Stream) -> String {
+    let name = serde_json::Value::from(stream.name.as_str());
+    match &stream.kind {
+        StreamKind::File { path } => {
+            format!(
+                "{{\"kind\":\"file\",\"path\":{},\"stream\":{name}",
+                serde_json::Value::from(path.as_str())
+            )
+        }
+        StreamKind::Socket { uid, pid } => {
+            format!("{{\"kind\":\"socket\",\"uid\":{uid},\"pid\":{pid},\"stream\":{name}")
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

@@ -1,0 +1,164 @@
+//! What becomes true when a batch is settled, kept in the order in which batches were formed.
+//!
+//! Batches may be settled out of order (two are in flight); what they promise may not: a cursor above an unsettled
+//! batch would lose it in a crash. So only what is settled at the front, without a gap, is handed out.
+
+use std::collections::VecDeque;
+
+use crate::source::{Cursor, StreamEntry, StreamId};
+use crate::state::{Change, SpoolId};
+
+/// The number of a batch.
+pub type Ticket = u64;
+
+/// What a batch makes true once it is settled.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    pub cursors: Vec<(StreamId, Cursor)>,
+    pub remember: Vec<StreamEntry>,
+    pub forget: Vec<StreamId>,
+    /// Everything in the spool up to here is stored.
+    pub spool_done: Option<SpoolId>,
+}
+
+impl Progress {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cursors.is_empty() && self.remember.is_empty() && self.forget.is_empty() && self.spool_done.is_none()
+    }
+
+    /// Notes a stream's cursor; a later one replaces an earlier one.
+    pub fn cursor(&mut self, id: StreamId, cursor: Cursor) {
+        put(&mut self.cursors, id, cursor);
+    }
+
+    /// Adds this to a change; what comes later replaces what came earlier.
+    pub fn merge_into(self, change: &mut Change) {
+        for (id, cursor) in self.cursors {
+            put(&mut change.cursors, id, cursor);
+        }
+        change.remember.extend(self.remember);
+        change.forget.extend(self.forget);
+        change.spool_done = change.spool_done.max(self.spool_done);
+    }
+}
+
+/// Adds a later change to an earlier one that could not be made.
+pub fn join(change: &mut Change, later: Change) {
+    for (id, cursor) in later.cursors {
+        put(&mut change.cursors, id, cursor);
+    }
+    change.remember.extend(later.remember);
+    change.forget.extend(later.forget);
+    change.socket_streams.extend(later.socket_streams);
+    change.runs.extend(later.runs);
+    change.spool.extend(later.spool);
+    change.spool_done = change.spool_done.max(later.spool_done);
+    change.dead_letters.extend(later.dead_letters);
+}
+
+/// Sets a stream's cursor in a short list; the stream written last is looked at first.
+fn put(list: &mut Vec<(StreamId, Cursor)>, id: StreamId, cursor: Cursor) {
+    match list.iter_mut().rev().find(|(i, _)| *i == id) {
+        Some(slot) => slot.1 = cursor,
+        None => list.push((id, cursor)),
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    first: Ticket,
+    /// (settled, what it makes true)
+    open: VecDeque<(bool, Progress)>,
+}
+
+impl Ledger {
+    /// Enters the next batch.
+    pub fn enter(&mut self, progress: Progress) -> Ticket {
+        self.open.push_back((false, progress));
+        self.first + self.open.len() as Ticket - 1
+    }
+
+    /// Marks a batch as settled. Unknown tickets are ignored: they were settled before.
+    pub fn settle(&mut self, ticket: Ticket) {
+        let i = ticket.checked_sub(self.first).and_then(|i| usize::try_from(i).ok());
+        if let Some(entry) = i.and_then(|i| self.open.get_mut(i)) {
+            entry.0 = true;
+        }
+    }
+
+    /// Whether a checkpoint would have anything to write.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        self.open.front().is_some_and(|(settled, _)| *settled)
+    }
+
+    /// Whether every batch is settled and taken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Moves what is settled at the front into `change`.
+    pub fn take_settled(&mut self, change: &mut Change) {
+        while self.has_settled() {
+            if let Some((_, progress)) = self.open.pop_front() {
+                self.first += 1;
+                progress.merge_into(change);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: u64) -> Progress {
+        let mut p = Progress::default();
+        p.cursor(
+            1,
+            Cursor {
+                offset,
+                ..Cursor::default()
+            },
+        );
+        p
+    }
+
+    #[test]
+    fn a_cursor_does_not_pass_an_unsettled_batch() {
+        let mut ledger = Ledger::default();
+        let (a, b) = (ledger.enter(at(10)), ledger.enter(at(20)));
+        ledger.settle(b);
+        let mut change = Change::default();
+        ledger.take_settled(&mut change);
+        assert!(change.cursors.is_empty());
+        ledger.settle(a);
+        ledger.take_settled(&mut change);
+        assert_eq!(
+            change.cursors,
+            [(
+                1,
+                Cursor {
+                    offset: 20,
+                    ..Cursor::default()
+                }
+            )]
+        );
+        assert!(ledger.is_empty());
+    }
+
+    #[test]
+    fn a_ticket_settled_twice_changes_nothing() {
+        let mut ledger = Ledger::default();
+        let a = ledger.enter(at(10));
+        ledger.settle(a);
+        ledger.take_settled(&mut Change::default());
+        let b = ledger.enter(at(20));
+        ledger.settle(a);
+        assert!(!ledger.has_settled());
+        ledger.settle(b);
+        assert!(ledger.has_settled());
+    }
+}

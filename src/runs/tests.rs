@@ -1,0 +1,316 @@
+//! Runs as scripts make them.
+
+use std::borrow::Cow;
+
+use super::*;
+use crate::record::{Bound, Event, Exception, Micros, Record, Text, Token};
+use crate::store::{RunUpdate, Status};
+
+const HOST: &str = "here";
+const START: Micros = 1_795_227_624_042_875;
+const SECOND: Micros = 1_000_000;
+
+fn text(s: &str) -> Text<'static> {
+    Text(Cow::Owned(s.to_owned()))
+}
+
+fn record(pid: i64) -> Record<'static> {
+    Record {
+        level: Cow::Borrowed("INFO"),
+        level_no: 20,
+        pid: Some(pid),
+        start: Some(START),
+        thread_id: Some(1),
+        ..Record::default()
+    }
+}
+
+fn event(pid: i64, event: Event) -> Record<'static> {
+    Record {
+        bound: Bound {
+            event: Some(event),
+            ..Bound::default()
+        },
+        ..record(pid)
+    }
+}
+
+fn bound(pid: i64, id: &str) -> Record<'static> {
+    Record {
+        bound: Bound {
+            execution_id: Some(text(id)),
+            ..Bound::default()
+        },
+        ..record(pid)
+    }
+}
+
+fn error(pid: i64) -> Record<'static> {
+    let e = Exception {
+        kind: Some(text("KeyError")),
+        value: Some(text("'id'")),
+        ..Exception::default()
+    };
+    Record {
+        level: Cow::Borrowed("ERROR"),
+        level_no: 40,
+        exception: Some(Box::new(e)),
+        ..record(pid)
+    }
+}
+
+struct World {
+    tracker: Tracker,
+    time: Micros,
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            tracker: Tracker::new(HOST, &[]),
+            time: START,
+        }
+    }
+
+    /// The execution of a record one second later.
+    fn say(&mut self, record: &Record<'_>) -> String {
+        self.time += SECOND;
+        let mut into = Resolved::default();
+        self.tracker.resolve(record, "etl", self.time, self.time, &mut into);
+        into.execution_id
+    }
+
+    fn updates(&mut self) -> Vec<RunUpdate> {
+        self.tracker.seal()
+    }
+
+    /// The agent looks and finds all processes gone, everything having been read.
+    fn all_gone(&mut self) -> Vec<RunUpdate> {
+        self.tracker
+            .conclude(self.time, Some(self.time), 3600 * SECOND, |_| Liveness::Gone);
+        self.updates()
+    }
+}
+
+#[test]
+fn a_process_has_a_run_without_a_line_of_code() {
+    let mut w = World::new();
+    let id = w.say(&record(7));
+    let (name, rest) = id.split_at("etl_20261121_022024_".len());
+    assert_eq!(name, "etl_20261121_022024_");
+    assert!(rest.len() == 8 && rest.chars().all(|c| c.is_ascii_hexdigit()), "{id}");
+    assert_eq!(w.say(&record(7)), id, "the same for all its records");
+    assert_ne!(w.say(&record(8)), id, "a forked child shares the start, not the pid");
+    assert_eq!(World::new().say(&record(7)), id, "and again when the state was lost");
+}
+
+#[test]
+fn only_without_a_process_the_execution_is_unknown() {
+    let mut w = World::new();
+    assert_eq!(w.say(&Record::default()), "unknown");
+    assert!(w.updates().is_empty());
+}
+
+#[test]
+fn the_first_run_start_declares_the_run_the_process_has() {
+    let mut w = World::new();
+    let id = w.say(&record(7));
+    let mut start = event(7, Event::RunStart);
+    start.bound.metadata = Some(Token(Cow::Borrowed("{\"env\":\"staging\"}")));
+    assert_eq!(w.say(&start), id);
+    let mut end = event(7, Event::RunEnd);
+    end.bound.status = Some(text("success"));
+    assert_eq!(w.say(&end), id);
+    assert_eq!(w.say(&record(7)), id, "records after run_end belong to the run");
+    let updates = w.updates();
+    assert_eq!(updates.len(), 1);
+    let run = &updates[0];
+    assert_eq!(run.metadata.as_deref(), Some("{\"env\":\"staging\"}"));
+    assert_eq!(
+        run.end.as_ref().map(|e| (e.status, e.declared)),
+        Some((Status::Success, true))
+    );
+    assert!(
+        w.all_gone().iter().all(|u| u.end.as_ref().is_some_and(|e| e.declared)),
+        "an end said stays"
+    );
+}
+
+#[test]
+fn a_second_run_start_in_a_process_is_a_run_of_its_own() {
+    let mut w = World::new();
+    let first = w.say(&event(7, Event::RunStart));
+    w.say(&event(7, Event::RunEnd));
+    let second = w.say(&event(7, Event::RunStart));
+    assert_ne!(first, second);
+    assert_eq!(w.say(&record(7)), second);
+    w.say(&event(7, Event::RunEnd));
+    assert_eq!(w.say(&record(7)), second, "the run that ended last");
+}
+
+#[test]
+fn of_several_open_runs_the_one_of_the_same_thread_counts_else_the_newest() {
+    let mut w = World::new();
+    let start = |id: &str, thread| {
+        let mut r = event(7, Event::RunStart);
+        r.bound.execution_id = Some(text(id));
+        r.thread_id = Some(thread);
+        r
+    };
+    w.say(&start("a", 1));
+    w.say(&start("b", 2));
+    let on = |thread| Record {
+        thread_id: Some(thread),
+        ..record(7)
+    };
+    assert_eq!(w.say(&on(1)), "a");
+    assert_eq!(w.say(&on(2)), "b");
+    assert_eq!(w.say(&on(3)), "b");
+}
+
+#[test]
+fn a_bound_execution_id_wins_and_makes_a_run_but_does_not_catch_other_records() {
+    let mut w = World::new();
+    assert_eq!(w.say(&bound(7, "request-1")), "request-1");
+    assert!(w.say(&record(7)).starts_with("etl_"));
+    let ids: Vec<String> = w.updates().into_iter().map(|u| u.execution_id).collect();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(ids[0], "request-1");
+}
+
+#[test]
+fn a_vanished_process_ends_its_runs_by_what_they_said_last() {
+    for (records, status) in [
+        (vec![record(7)], Status::Ended),
+        (vec![event(7, Event::RunStart), record(7)], Status::Crashed),
+        (vec![event(7, Event::RunStart), error(7)], Status::Failed),
+        (vec![error(7), record(7)], Status::Ended),
+    ] {
+        let mut w = World::new();
+        for r in &records {
+            w.say(r);
+        }
+        let last = w.time;
+        w.updates();
+        let ends = w.all_gone();
+        assert_eq!(ends.len(), 1);
+        let end = ends[0].end.as_ref().expect("an end");
+        assert_eq!((end.status, end.time, end.declared), (status, last, false));
+        assert_eq!(end.error.is_some(), status == Status::Failed);
+    }
+}
+
+#[test]
+fn a_process_is_not_believed_gone_before_everything_it_wrote_was_read() {
+    let mut w = World::new();
+    w.say(&record(7));
+    w.updates();
+    let (t, lost) = (w.time, 3600 * SECOND);
+    assert_eq!(w.tracker.conclude(t, Some(t - 1), lost, |_| Liveness::Gone), 0);
+    assert_eq!(w.tracker.conclude(t + SECOND, Some(t - 1), lost, |_| Liveness::Gone), 0);
+    assert_eq!(
+        w.tracker
+            .conclude(t + 2 * SECOND, Some(t + SECOND), lost, |_| Liveness::Gone),
+        1
+    );
+}
+
+#[test]
+fn a_living_process_keeps_its_runs_and_a_run_of_another_host_is_lost_after_a_while() {
+    let mut w = World::new();
+    w.say(&record(7));
+    let mut remote = record(9);
+    remote.host = Some(text("there"));
+    w.say(&remote);
+    w.updates();
+    let later = w.time + 7200 * SECOND;
+    assert_eq!(
+        w.tracker
+            .conclude(later, Some(later), 3600 * SECOND, |_| Liveness::Alive),
+        1
+    );
+    let ends = w.updates();
+    assert_eq!(ends[0].host.as_deref(), Some("there"));
+    assert_eq!(ends[0].end.as_ref().map(|e| e.status), Some(Status::Lost));
+}
+
+#[test]
+fn an_id_for_every_record_stays_within_bounds_and_every_run_is_concluded() {
+    let mut w = World::new();
+    let mut seen = std::collections::HashMap::new();
+    for i in 0..500 {
+        w.say(&bound(7, &format!("request-{i}")));
+        if i % 50 == 0 {
+            assert!(w.tracker.open_runs() <= BOUND_RUNS + 1);
+            seen.extend(w.updates().into_iter().map(|u| (u.execution_id.clone(), u)));
+        }
+    }
+    seen.extend(w.all_gone().into_iter().map(|u| (u.execution_id.clone(), u)));
+    assert_eq!(seen.len(), 500);
+    assert!(
+        seen.values()
+            .all(|u| u.end.as_ref().is_some_and(|e| e.status == Status::Ended))
+    );
+}
+
+#[test]
+fn what_is_kept_restores_the_tracker() {
+    let mut w = World::new();
+    let id = w.say(&event(7, Event::RunStart));
+    let kept: Vec<(String, Vec<u8>)> = w
+        .tracker
+        .keep()
+        .into_iter()
+        .filter_map(|(k, v)| v.map(|v| (k, v)))
+        .collect();
+    let mut again = World {
+        tracker: Tracker::new(HOST, &kept),
+        time: w.time,
+    };
+    assert_eq!(again.tracker.open_runs(), 1);
+    assert_eq!(again.say(&record(7)), id);
+    assert_eq!(
+        again.all_gone()[0].end.as_ref().map(|e| e.status),
+        Some(Status::Crashed)
+    );
+}
+
+#[test]
+fn records_read_again_after_a_crash_belong_to_the_runs_they_opened() {
+    let mut w = World::new();
+    let begun = w.time;
+    let records = [
+        event(7, Event::RunStart),
+        record(7),
+        event(7, Event::RunEnd),
+        event(7, Event::RunStart),
+        record(7),
+    ];
+    let first: Vec<String> = records.iter().map(|r| w.say(r)).collect();
+    let kept: Vec<_> = w
+        .tracker
+        .keep()
+        .into_iter()
+        .filter_map(|(k, v)| v.map(|v| (k, v)))
+        .collect();
+    let mut again = World {
+        tracker: Tracker::new(HOST, &kept),
+        time: begun,
+    };
+    let second: Vec<String> = records.iter().map(|r| again.say(r)).collect();
+    assert_eq!((&first[0], &first[3]), (&second[0], &second[3]));
+    let runs: std::collections::BTreeSet<_> = second.iter().collect();
+    assert_eq!(runs.len(), 2, "no run is invented");
+}
+
+#[test]
+fn a_flat_record_with_a_recycled_pid_starts_a_new_run() {
+    let mut w = World::new();
+    let flat = Record {
+        start: None,
+        ..record(7)
+    };
+    let first = w.say(&flat);
+    w.all_gone();
+    assert_ne!(w.say(&flat), first);
+}

@@ -1,0 +1,492 @@
+//! The tracker: records in, executions and run updates out.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use super::run::{Kind, Run, concluded, cut};
+use crate::record::{Event, Micros, Record, format_time, unescape};
+use crate::store::{RunEnd, RunUpdate, Status};
+
+/// Bound runs that one process keeps open.
+pub const BOUND_RUNS: usize = 64;
+
+/// Processes that are remembered at once.
+pub const PROCESSES: usize = 2048;
+
+/// A running run is reported again when its last record is this much newer than what the store knows.
+const REFRESH: Micros = 10_000_000;
+
+/// The writer of records: a pid alone says nothing, pids are recycled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    pub host: String,
+    /// 0 for the pseudo process that holds the runs of records which name no process.
+    pub pid: i64,
+    /// Exact for loguru; for flat records the time of the first record.
+    pub start: Micros,
+}
+
+/// Whether a process can still write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    Alive,
+    Gone,
+}
+
+/// What the tracker knows of one process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Process {
+    id: ProcessId,
+    /// Runs that are open, or declared and ended (kept while the process lives), oldest first.
+    runs: Vec<Run>,
+    /// Wall clock of the last record.
+    touched: Micros,
+    /// Whether its runs were concluded; a flat record under the same pid is then a new process.
+    #[serde(default)]
+    over: bool,
+    /// Has something for the store.
+    #[serde(skip)]
+    dirty: bool,
+    /// Differs from what is kept.
+    #[serde(skip)]
+    unkept: bool,
+    /// Since when it is known to be gone while its files may still be unread.
+    #[serde(skip)]
+    gone_at: Option<Micros>,
+    /// A bound run that had to make room, to be concluded.
+    #[serde(skip)]
+    evicted: Option<Run>,
+}
+
+impl Process {
+    fn new(id: ProcessId, now: Micros) -> Process {
+        Process {
+            id,
+            runs: Vec::new(),
+            touched: now,
+            over: false,
+            dirty: false,
+            unkept: false,
+            gone_at: None,
+            evicted: None,
+        }
+    }
+}
+
+/// Where a record belongs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    pub execution_id: String,
+    pub script_name: Option<String>,
+    /// The run that encloses a run just declared.
+    pub parent: Option<String>,
+}
+
+/// Follows processes and their runs. See the module's essay.
+pub struct Tracker {
+    host: String,
+    /// By hash of host, pid and, where it is exact, start.
+    processes: HashMap<u64, Process>,
+    dirty: Vec<u64>,
+    unkept: Vec<u64>,
+    closed: Vec<RunUpdate>,
+    forgotten: Vec<u64>,
+}
+
+impl Tracker {
+    /// A tracker of this host, with what an earlier one kept. Entries that cannot be read are left out: their runs are
+    /// found again through their records.
+    #[must_use]
+    pub fn new(host: &str, kept: &[(String, Vec<u8>)]) -> Tracker {
+        let processes = kept
+            .iter()
+            .filter_map(|(key, bytes)| {
+                let key = u64::from_str_radix(key, 16).ok()?;
+                let mut process: Process = serde_json::from_slice(bytes).ok()?;
+                for run in &mut process.runs {
+                    run.hash = xxh3_64(run.id.as_bytes());
+                    run.reported = Some(run.last_seen);
+                }
+                Some((key, process))
+            })
+            .collect();
+        Tracker {
+            host: host.to_owned(),
+            processes,
+            dirty: Vec::new(),
+            unkept: Vec::new(),
+            closed: Vec::new(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    /// Open runs, of all processes.
+    #[must_use]
+    pub fn open_runs(&self) -> usize {
+        self.processes
+            .values()
+            .flat_map(|p| &p.runs)
+            .filter(|r| r.end.is_none())
+            .count()
+    }
+
+    /// The run of a record, and what the record says about it. `time` is the record's, or the time of reading;
+    /// `fallback` is the script name where the record and its run name none; `into` receives the answer.
+    pub fn resolve(&mut self, record: &Record<'_>, fallback: &str, time: Micros, now: Micros, into: &mut Resolved) {
+        into.execution_id.clear();
+        into.parent = None;
+        let bound = record.bound.execution_id.as_ref().map(|t| unescape(&t.0));
+        let bound = bound.as_deref().filter(|b| !b.is_empty());
+        let script = record.bound.script_name.as_ref().map(|t| unescape(&t.0));
+        let script = script.as_deref().filter(|s| !s.is_empty());
+        let Some(key) = self.process_of(record, bound.is_some(), time, now) else {
+            into.execution_id.push_str("unknown");
+            set_script(&mut into.script_name, script.unwrap_or(fallback));
+            return;
+        };
+        let Some(process) = self.processes.get_mut(&key) else {
+            return;
+        };
+        process.touched = now;
+        process.gone_at = None;
+        let at = process.run_of(record, bound, script.unwrap_or(fallback), time, into);
+        process.note(at, record, script, time);
+        if let Some(run) = process.runs.get(at) {
+            into.execution_id.push_str(&run.id);
+            set_script(&mut into.script_name, script.unwrap_or(&run.script));
+        }
+        if let Some(run) = process.evicted.take() {
+            self.closed.push(concluded(run, &process.id));
+        }
+        self.touch(key);
+    }
+
+    /// Notes that a process has news.
+    fn touch(&mut self, key: u64) {
+        let Some(process) = self.processes.get_mut(&key) else {
+            return;
+        };
+        if !std::mem::replace(&mut process.dirty, true) {
+            self.dirty.push(key);
+        }
+        if !std::mem::replace(&mut process.unkept, true) {
+            self.unkept.push(key);
+        }
+    }
+
+    /// The process of a record, made known if it is new; `None` where the record names none and binds no run.
+    fn process_of(&mut self, record: &Record<'_>, bound: bool, time: Micros, now: Micros) -> Option<u64> {
+        let pid = record.pid.filter(|pid| *pid > 0);
+        if pid.is_none() && !bound {
+            return None;
+        }
+        let named = record.host.as_ref().map(|t| unescape(&t.0));
+        let host = named.as_deref().filter(|h| !h.is_empty()).unwrap_or(&self.host);
+        let exact = if pid.is_some() { record.start } else { None };
+        let key = process_key(host, pid.unwrap_or(0), exact);
+        let renewed = match self.processes.get(&key) {
+            Some(p) => p.over && exact.is_none() && pid.is_some(),
+            None => true,
+        };
+        if renewed {
+            let id = ProcessId {
+                host: host.to_owned(),
+                pid: pid.unwrap_or(0),
+                start: exact.unwrap_or(time),
+            };
+            self.processes.insert(key, Process::new(id, now));
+            if self.processes.len() > PROCESSES {
+                self.forget_oldest(key);
+            }
+        }
+        Some(key)
+    }
+
+    fn forget_oldest(&mut self, except: u64) {
+        let oldest = self
+            .processes
+            .iter()
+            .filter(|(k, _)| **k != except)
+            .min_by_key(|(_, p)| (!p.over, p.touched));
+        let Some(oldest) = oldest.map(|(k, _)| *k) else { return };
+        if let Some(p) = self.processes.remove(&oldest) {
+            self.forgotten.push(oldest);
+            let Process { id, runs, .. } = p;
+            self.closed
+                .extend(runs.into_iter().filter(|r| r.end.is_none()).map(|r| concluded(r, &id)));
+        }
+    }
+
+    /// Concludes the runs of processes that are gone, and gives up runs that nobody can see any more.
+    ///
+    /// `quiet_since` is the last instant at which everything readable had been read (`None`: never yet): a process is
+    /// concluded only if it was found gone before that, so that its last records were seen. Returns how many runs
+    /// were concluded.
+    pub fn conclude(
+        &mut self,
+        now: Micros,
+        quiet_since: Option<Micros>,
+        lost_after: Micros,
+        liveness: impl Fn(&ProcessId) -> Liveness,
+    ) -> usize {
+        let mut closed = 0;
+        let mut touched = Vec::new();
+        for (key, process) in &mut self.processes {
+            if process.over || process.runs.iter().all(|r| r.end.is_some()) && process.id.pid == 0 {
+                continue;
+            }
+            let visible = process.id.host == self.host && process.id.pid > 0;
+            if visible {
+                if liveness(&process.id) == Liveness::Alive {
+                    continue;
+                }
+                let gone_at = *process.gone_at.get_or_insert(now);
+                if quiet_since.is_none_or(|quiet| quiet < gone_at) {
+                    continue;
+                }
+            } else if now - process.touched < lost_after {
+                continue;
+            }
+            closed += process.finish(visible);
+            touched.push(*key);
+        }
+        for key in touched {
+            self.touch(key);
+        }
+        closed
+    }
+
+    /// Takes what the store has to know since the last call.
+    pub fn seal(&mut self) -> Vec<RunUpdate> {
+        let mut updates = std::mem::take(&mut self.closed);
+        for key in self.dirty.drain(..) {
+            let Some(process) = self.processes.get_mut(&key) else {
+                continue;
+            };
+            process.dirty = false;
+            for run in process.runs.iter_mut().filter(|r| r.is_due(REFRESH)) {
+                run.reported = Some(run.last_seen);
+                run.changed = false;
+                updates.push(run.update(&process.id));
+            }
+        }
+        updates
+    }
+
+    /// Takes what the state has to keep, by process, since the last call; `None` forgets.
+    ///
+    /// What is kept may be ahead of the records that are settled: a record that is read again after a crash finds the
+    /// run that it opened, and belongs to it as before.
+    pub fn keep(&mut self) -> Vec<(String, Option<Vec<u8>>)> {
+        let mut out: Vec<_> = self.forgotten.drain(..).map(|key| (state_key(key), None)).collect();
+        for key in self.unkept.drain(..) {
+            let Some(process) = self.processes.get_mut(&key) else {
+                continue;
+            };
+            process.unkept = false;
+            let kept = if process.over {
+                None
+            } else {
+                serde_json::to_vec(process).ok()
+            };
+            out.push((state_key(key), kept));
+        }
+        out
+    }
+
+    /// Whether [`Tracker::seal`] would say anything that the store has to know.
+    #[must_use]
+    pub fn has_updates(&self) -> bool {
+        !self.closed.is_empty()
+            || self
+                .dirty
+                .iter()
+                .filter_map(|k| self.processes.get(k))
+                .any(|p| p.runs.iter().any(|r| r.is_due(REFRESH)))
+    }
+}
+
+impl Process {
+    /// The index of the run a record belongs to; opens it where it is new.
+    fn run_of(
+        &mut self,
+        record: &Record<'_>,
+        bound: Option<&str>,
+        script: &str,
+        time: Micros,
+        into: &mut Resolved,
+    ) -> usize {
+        if let Some(id) = bound {
+            let hash = xxh3_64(id.as_bytes());
+            if let Some(i) = self.runs.iter().rposition(|r| r.hash == hash && r.id == id) {
+                return i;
+            }
+            return self.open(Kind::Bound, id.to_owned(), hash, script, time);
+        }
+        let enclosing = self.declared_for(record.thread_id);
+        if record.bound.event == Some(Event::RunStart) {
+            // The same record, read again.
+            if let Some(i) = self.runs.iter().position(|r| r.start_declared && r.start == time) {
+                return i;
+            }
+            into.parent = enclosing
+                .and_then(|i| self.runs.get(i))
+                .filter(|r| r.end.is_none())
+                .map(|r| r.id.clone());
+            if into.parent.is_some() || self.runs.iter().any(|r| r.kind == Kind::Declared || r.end.is_some()) {
+                let salt = time.cast_unsigned() ^ u64::from(into.parent.is_some());
+                let id = self.derived_id(script, time, salt);
+                let hash = xxh3_64(id.as_bytes());
+                if let Some(i) = self.runs.iter().rposition(|r| r.hash == hash && r.id == id) {
+                    return i;
+                }
+                return self.open(Kind::Declared, id, hash, script, time);
+            }
+        } else if let Some(i) = enclosing {
+            return i;
+        }
+        if let Some(i) = self.runs.iter().position(|r| r.kind == Kind::Derived) {
+            return i;
+        }
+        let id = self.derived_id(script, self.id.start, 0);
+        let hash = xxh3_64(id.as_bytes());
+        // A declared run may be the derived one under another kind.
+        match self.runs.iter().rposition(|r| r.hash == hash) {
+            Some(i) => i,
+            None => self.open(Kind::Derived, id, hash, script, self.id.start.min(time)),
+        }
+    }
+
+    /// The declared run for a thread: open and of the same thread, else the newest open, else the one ended last.
+    fn declared_for(&self, thread: Option<i64>) -> Option<usize> {
+        let declared = || self.runs.iter().enumerate().filter(|(_, r)| r.start_declared);
+        let open = || declared().filter(|(_, r)| r.end.is_none());
+        let newest = |(_, r): &(usize, &Run)| r.start;
+        open()
+            .filter(|(_, r)| r.thread.is_some() && r.thread == thread)
+            .max_by_key(newest)
+            .or_else(|| open().max_by_key(newest))
+            .or_else(|| declared().max_by_key(|(_, r)| r.end.as_ref().map(|e| e.time)))
+            .map(|(i, _)| i)
+    }
+
+    /// Opens a run. Where too many bound runs are open, the longest quiet one makes room.
+    fn open(&mut self, kind: Kind, id: String, hash: u64, script: &str, time: Micros) -> usize {
+        let run = Run::new(kind, id, hash, script, time);
+        let bound = |r: &Run| r.kind == Kind::Bound && !r.start_declared;
+        if kind == Kind::Bound && self.runs.iter().filter(|r| bound(r)).count() >= BOUND_RUNS {
+            let quiet = self
+                .runs
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, r)| bound(r))
+                .min_by_key(|(_, r)| r.last_seen);
+            if let Some((i, slot)) = quiet {
+                self.evicted = Some(std::mem::replace(slot, run));
+                return i;
+            }
+        }
+        self.runs.push(run);
+        self.runs.len() - 1
+    }
+
+    /// `{script}_{YYYYMMDD_HHMMSS}_{8 hex}`.
+    fn derived_id(&self, script: &str, start: Micros, salt: u64) -> String {
+        let mut h = Xxh3::new();
+        h.update(self.id.host.as_bytes());
+        h.update(&self.id.pid.to_le_bytes());
+        h.update(&self.id.start.to_le_bytes());
+        h.update(&salt.to_le_bytes());
+        let t = format_time(start);
+        let part = |range: std::ops::Range<usize>| t.get(range).unwrap_or("");
+        format!(
+            "{script}_{}{}{}_{}{}{}_{:08x}",
+            part(0..4),
+            part(5..7),
+            part(8..10),
+            part(11..13),
+            part(14..16),
+            part(17..19),
+            h.digest() as u32
+        )
+    }
+
+    /// Applies what a record says to its run.
+    fn note(&mut self, at: usize, record: &Record<'_>, script: Option<&str>, time: Micros) {
+        let Some(run) = self.runs.get_mut(at) else { return };
+        let newest = time >= run.last_seen;
+        run.last_seen = run.last_seen.max(time);
+        match record.bound.event {
+            Some(Event::RunStart) => run.declare(record, script, time),
+            Some(Event::RunEnd) => run.declare_end(record, time),
+            _ if run.kind != Kind::Derived && time < run.start && !run.start_declared => {
+                run.start = time;
+                run.changed = true;
+            }
+            _ => {}
+        }
+        if newest {
+            run.note_error(record);
+        }
+    }
+
+    /// Ends all open runs; returns how many. `visible`: the process was seen to be gone, else it is given up.
+    fn finish(&mut self, visible: bool) -> usize {
+        let mut n = 0;
+        for run in self.runs.iter_mut().filter(|r| r.end.is_none()) {
+            run.end = Some(if visible {
+                run.conclusion()
+            } else {
+                RunEnd {
+                    status: Status::Lost,
+                    time: run.last_seen,
+                    declared: false,
+                    error: None,
+                }
+            });
+            run.changed = true;
+            n += 1;
+        }
+        self.over = true;
+        n
+    }
+}
+
+fn set_script(slot: &mut Option<String>, name: &str) {
+    let slot = slot.get_or_insert_default();
+    slot.clear();
+    slot.push_str(name);
+}
+
+/// The map's key: exact starts make processes distinct, without one the pid has to do.
+fn process_key(host: &str, pid: i64, start: Option<Micros>) -> u64 {
+    let mixed = xxh3_64(host.as_bytes()) ^ pid.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed.rotate_left(17)
+        ^ start
+            .unwrap_or(i64::MIN)
+            .cast_unsigned()
+            .wrapping_mul(0xD6E8_FEB8_6659_FD93)
+}
+
+fn state_key(key: u64) -> String {
+    format!("{key:016x}")
+}
+
+/// At most 1000 characters of a run's error.
+pub(super) fn error_text(record: &Record<'_>) -> Option<String> {
+    let e = record.exception.as_ref()?;
+    let kind = e.kind.as_ref().map(|t| unescape(&t.0).into_owned()).unwrap_or_default();
+    let value = e
+        .value
+        .as_ref()
+        .map(|t| unescape(&t.0).into_owned())
+        .unwrap_or_default();
+    let text = match (kind.is_empty(), value.is_empty()) {
+        (false, false) => format!("{kind}: {value}"),
+        (false, true) => kind,
+        _ => value,
+    };
+    Some(cut(&text))
+}
