@@ -3,6 +3,8 @@
 //! What it holds after a batch is what any store must hold. Tests compare the others with it, and put it behind the
 //! pipeline to see what that makes of failures: each write takes the next planned [`Failure`], if there is one.
 
+mod read;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

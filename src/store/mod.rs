@@ -14,6 +14,7 @@ pub mod edges;
 pub mod fields;
 pub mod memory;
 mod open;
+pub mod rank;
 pub mod runs;
 pub mod search;
 pub mod sqlite;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arango::Arango;
+use super::arango::read::ArangoReader;
 use super::memory::MemoryStore;
 use super::sqlite::SqliteStore;
 use super::sqlite::read::SqliteReader;
@@ -67,7 +68,7 @@ impl Store {
 pub fn open_reader(settings: &Settings) -> Result<Box<dyn Search>, ReadError> {
     match settings.store.kind {
         StoreKind::Sqlite => Ok(Box::new(SqliteReader::new(&settings.store.sqlite_path))),
-        StoreKind::Arangodb => Err(ReadError::Refused("kind = \"arangodb\" is not built in".to_owned())),
+        StoreKind::Arangodb => Ok(Box::new(ArangoReader::new(&settings.store.arangodb)?)),
     }
 }
 

@@ -15,6 +15,7 @@ mod query_cli;
 mod query_more;
 mod recorder;
 mod sample;
+mod search_contract;
 mod socket;
 mod sqlite_crash;
 mod standin;

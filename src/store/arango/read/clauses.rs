@@ -1,0 +1,269 @@
+//! From a filter to `FILTER` lines, from words to `SEARCH` conditions, and the bind values they speak of.
+
+use serde_json::{Map, Value, json};
+
+use super::super::definitions::TEXT_FIELDS;
+use crate::record::format_time;
+use crate::store::search::{By, FieldIs, Filter, LearningAsk, RunAsk, Words};
+
+/// Conditions joined by AND, with their bind values.
+#[derive(Clone, Default)]
+pub struct Where {
+    terms: Vec<String>,
+    pub binds: Map<String, Value>,
+}
+
+/// Whether the bind variable `name` occurs in `query` (a collection's name is bound as `@name`).
+pub fn names(query: &str, name: &str) -> bool {
+    query.match_indices(&format!("@{name}")).any(|(at, found)| {
+        let next = query.get(at + found.len()..).and_then(|rest| rest.chars().next());
+        !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+    })
+}
+
+impl Where {
+    /// Adds a condition; `@` in it is replaced by the name of a bind variable of its own that holds `value`.
+    pub fn add(&mut self, term: &str, value: impl Into<Value>) {
+        let name = self.bind(value);
+        self.terms.push(term.replace('@', &name));
+    }
+
+    /// `FILTER …`, or nothing.
+    pub fn filter(&self) -> String {
+        if self.terms.is_empty() {
+            String::new()
+        } else {
+            format!("FILTER {}", self.terms.join("\n    AND "))
+        }
+    }
+
+    fn bind(&mut self, value: impl Into<Value>) -> String {
+        let name = format!("b{}", self.binds.len());
+        self.binds.insert(name.clone(), value.into());
+        format!("@{name}")
+    }
+
+    fn one_of(&mut self, field: &str, values: &[String]) {
+        match values {
+            [] => {}
+            [one] => self.add(&format!("{field} == @"), one.clone()),
+            many => self.add(&format!("{field} IN @"), many.to_vec()),
+        }
+    }
+
+    fn window(&mut self, field: &str, since: Option<i64>, until: Option<i64>) {
+        if let Some(t) = since {
+            self.add(&format!("{field} >= @"), format_time(t));
+        }
+        if let Some(t) = until {
+            self.add(&format!("{field} <= @"), format_time(t));
+        }
+    }
+
+    /// The conditions of a filter on events known as `e`.
+    pub fn events(filter: &Filter) -> Where {
+        let mut w = Where::default();
+        w.window("e.timestamp", filter.since, filter.until);
+        w.conditions(filter);
+        w
+    }
+
+    fn conditions(&mut self, filter: &Filter) {
+        if let Some(level) = filter.min_level {
+            self.add("e.level_no >= @", level);
+        }
+        self.one_of("e.execution_id", &filter.executions);
+        self.one_of("e.script_name", &filter.scripts);
+        self.one_of("e.host", &filter.hosts);
+        self.one_of("e.fingerprint", &filter.fingerprints);
+        for tag in &filter.tags {
+            self.add("@ IN NOT_NULL(e.tags, [])", tag.clone());
+        }
+        if filter.has_response {
+            self.terms.push("e.extra_data.response != null".to_owned());
+        }
+        if let Some(re) = &filter.grep {
+            let name = self.bind(re.as_str());
+            let test = |what: &str| format!("REGEX_TEST(NOT_NULL({what}, \"\"), {name})");
+            self.terms.push(format!(
+                "({} OR {} OR {} OR {} OR LENGTH((NOT_NULL(e.exception.chain, []))[* FILTER {} OR {}]) > 0)",
+                test("e.message"),
+                test("e.exception.type"),
+                test("e.exception.value"),
+                test("e.exception.traceback"),
+                test("CURRENT.type"),
+                test("CURRENT.value"),
+            ));
+        }
+        for field in &filter.fields {
+            self.field("e", field);
+        }
+    }
+
+    /// A `FIELD=VALUE` condition on documents known as `document`.
+    fn field(&mut self, document: &str, field: &FieldIs) {
+        let value = self.path(document, &field.path);
+        // What was typed means a text, and the number or truth value that is written like it.
+        let mut wanted: Vec<Value> = Vec::new();
+        for typed in &field.values {
+            wanted.push(json!(typed));
+            if let Ok(scalar @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str::<Value>(typed) {
+                wanted.push(scalar);
+            }
+        }
+        let name = self.bind(wanted);
+        self.terms.push(format!(
+            "({value} IN {name} OR (IS_ARRAY({value}) AND LENGTH(INTERSECTION({value}, {name})) > 0))"
+        ));
+    }
+
+    /// The value at a path; its names are bind values.
+    fn path(&mut self, document: &str, path: &[String]) -> String {
+        let mut out = document.to_owned();
+        for name in path {
+            let index = name.parse::<u32>().map_or_else(|_| json!(name), |n| json!(n));
+            let name = self.bind(index);
+            out.push_str(&format!("[{name}]"));
+        }
+        out
+    }
+
+    /// Only what lies behind a position.
+    pub fn behind(&mut self, timestamp: &str, seq: i64, key: &str, down: bool) {
+        let sign = if down { '<' } else { '>' };
+        let (time, seq, key) = (self.bind(timestamp), self.bind(seq), self.bind(key));
+        // The first term alone serves the index.
+        self.terms.push(format!("e.timestamp {sign}= {time}"));
+        self.terms.push(format!(
+            "(e.timestamp {sign} {time} OR NOT_NULL(e.seq, 0) {sign} {seq} \
+             OR (NOT_NULL(e.seq, 0) == {seq} AND e._key {sign} {key}))"
+        ));
+    }
+
+    /// Only runs behind a position.
+    pub fn behind_run(&mut self, start: &str, execution: &str, down: bool) {
+        let sign = if down { '<' } else { '>' };
+        let (start, id) = (self.bind(start), self.bind(execution));
+        self.terms.push(format!("r.start_time {sign}= {start}"));
+        self.terms
+            .push(format!("(r.start_time {sign} {start} OR r.execution_id {sign} {id})"));
+    }
+
+    /// The conditions on runs known as `r`.
+    pub fn runs(ask: &RunAsk) -> Where {
+        let mut w = Where::default();
+        if let Some(t) = ask.since {
+            w.add("MAX([r.start_time, r.end_time, r.last_seen]) >= @", format_time(t));
+        }
+        w.window("r.start_time", None, ask.until);
+        if let Some(status) = ask.status {
+            w.add("r.status == @", status);
+        }
+        w.one_of("r.script_name", &ask.scripts);
+        w.one_of("r.host", &ask.hosts);
+        w.one_of("r.execution_id", &ask.executions);
+        for field in &ask.fields {
+            w.field("r", field);
+        }
+        if let Some(filter) = &ask.with_event {
+            let before = w.terms.len();
+            w.conditions(filter);
+            let inner: Vec<String> = w.terms.drain(before..).collect();
+            w.terms.push(format!(
+                "LENGTH(FOR e IN log_events FILTER e.execution_id == r.execution_id AND {} LIMIT 1 RETURN 1) > 0",
+                inner.join(" AND ")
+            ));
+        }
+        w
+    }
+
+    /// The conditions on learnings known as `l`.
+    pub fn learnings(ask: &LearningAsk) -> Where {
+        let mut w = Where::default();
+        w.window("l.timestamp", ask.since, ask.until);
+        if let Some(c) = ask.min_confidence {
+            w.add("l.confidence >= @", c);
+        }
+        w.one_of("l.execution_id", &ask.executions);
+        w.one_of("l.script_name", &ask.scripts);
+        for tag in &ask.tags {
+            w.add("@ IN NOT_NULL(l.tags, [])", tag.clone());
+        }
+        if let Some(re) = &ask.grep {
+            w.add("REGEX_TEST(NOT_NULL(l.learning, \"\"), @)", re.as_str());
+        }
+        for field in &ask.fields {
+            w.field("l", field);
+        }
+        w
+    }
+}
+
+/// The conditions of `SEARCH`: each term in any of the analysed fields. What the filter compares and the view holds is
+/// filtered again afterwards, which changes nothing, and narrows the search here.
+pub fn words(words: &Words, filter: &mut Where) -> String {
+    let mut term = |text: &str, prefix: bool| {
+        let name = filter.bind(text);
+        let last = filter.bind(text.rsplit(' ').next().unwrap_or(text));
+        let each: Vec<String> = TEXT_FIELDS
+            .iter()
+            .map(|field| {
+                if prefix {
+                    format!("ANALYZER(STARTS_WITH(e.{field}, {last}), \"text_en\")")
+                } else {
+                    format!("PHRASE(e.{field}, {name}, \"text_en\")")
+                }
+            })
+            .collect();
+        format!("({})", each.join(" OR "))
+    };
+    let mut wanted = Vec::new();
+    let mut unwanted = Vec::new();
+    for t in &words.terms {
+        let condition = term(&t.text, t.prefix);
+        if t.without {
+            unwanted.push(condition)
+        } else {
+            wanted.push(condition)
+        }
+    }
+    let mut out = format!("({})", wanted.join(if words.any { " OR " } else { " AND " }));
+    for condition in unwanted {
+        out.push_str(&format!(" AND NOT {condition}"));
+    }
+    // Comparisons with bound values that the view's identity fields can answer.
+    let exact: Vec<&String> = filter.terms.iter().filter(|t| is_searchable(t)).collect();
+    for condition in exact {
+        out.push_str(&format!(" AND {condition}"));
+    }
+    out
+}
+
+/// A plain comparison of a field that the view holds as it is.
+fn is_searchable(term: &str) -> bool {
+    let mut parts = term.split(' ');
+    let field = parts.next().and_then(|f| f.strip_prefix("e."));
+    let sign = parts.next();
+    field.is_some_and(super::searched)
+        && matches!(sign, Some("==" | ">=" | "<=" | "IN"))
+        && parts.next().is_some_and(|v| v.starts_with('@'))
+        && parts.next().is_none()
+}
+
+/// What events are counted by, as an array of names: an array's elements, or the one value.
+pub fn by(by: Option<&By>, filter: &mut Where) -> String {
+    match by {
+        None => "[null]".to_owned(),
+        Some(By::Hour) => "[SUBSTRING(e.timestamp, 0, 13)]".to_owned(),
+        Some(By::Day) => "[SUBSTRING(e.timestamp, 0, 10)]".to_owned(),
+        Some(By::Field(path)) => {
+            let value = filter.path("e", path);
+            let name = |v: &str| format!("({v} == null ? null : (IS_STRING({v}) ? {v} : JSON_STRINGIFY({v})))");
+            format!(
+                "(IS_ARRAY({value}) AND LENGTH({value}) > 0 ? ({value})[* RETURN {}] : [{}])",
+                name("CURRENT"),
+                format_args!("IS_ARRAY({value}) ? null : {}", name(&value))
+            )
+        }
+    }
+}

@@ -1,0 +1,596 @@
+//! Every store answers like the reference: the same questions about the same random data.
+//!
+//! The data is drawn from a seed, which a failure prints; `LOGAGENT_TEST_SEED` asks for a certain one. Words are such
+//! that stemming leaves them as they are. With `LOGAGENT_TEST_ARANGO_URL` a real server is asked too.
+
+use std::sync::Arc;
+
+use logagent::record::{Key, format_time};
+use logagent::store::memory::MemoryStore;
+use logagent::store::search::{
+    After, By, CountAsk, EventAsk, FieldIs, Filter, LearningAsk, Order, PruneAsk, RunAsk, Search, Words,
+};
+use logagent::store::sqlite::SqliteStore;
+use logagent::store::sqlite::read::SqliteReader;
+use logagent::store::{Batch, Fix, Relation, RunEnd, RunUpdate, Sink, Status};
+use serde_json::{Value, json};
+
+/// A small random number generator: the same numbers for the same seed on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    fn one<'t, T>(&mut self, of: &'t [T]) -> &'t T {
+        &of[self.below(of.len())]
+    }
+
+    fn often(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+const WORDS: [&str; 8] = [
+    "kafka", "socket", "customer", "invoice", "disk", "pool", "token", "gamma",
+];
+const SCRIPTS: [&str; 3] = ["etl", "report", "sync"];
+const RUNS: [&str; 6] = ["etl_1", "etl_2", "report_1", "sync_1", "sync_2", "sync_3"];
+const LEVELS: [(&str, i64); 6] = [
+    ("DEBUG", 10),
+    ("INFO", 20),
+    ("INFO", 20),
+    ("WARNING", 30),
+    ("ERROR", 40),
+    ("CRITICAL", 50),
+];
+const START: i64 = 1_794_268_800_000_000;
+
+fn key(n: usize) -> String {
+    Key::new(7, n as u64, 11 * n as u64).as_str().to_owned()
+}
+
+fn event(dice: &mut Dice, n: usize) -> Value {
+    // Few instants, so that there are ties.
+    let time = START + dice.below(200) as i64 * 250_000;
+    let (level, level_no) = *dice.one(&LEVELS);
+    let run = *dice.one(&RUNS);
+    let mut doc = json!({
+        "_key": key(n), "timestamp": format_time(time), "level": level, "level_no": level_no,
+        "message": format!("{} {} {}", dice.one(&WORDS), dice.one(&WORDS), dice.below(5)), "execution_id": run,
+        "script_name": run.split('_').next(), "seq": time + dice.below(3) as i64,
+        "ingested_at": format_time(START + n as i64 * 1_000_000), "host": dice.one(&["a", "b"]),
+    });
+    let map = doc.as_object_mut().unwrap();
+    if dice.often(40) {
+        map.insert("extra_data".into(), json!({
+            "user": dice.below(4), "ok": dice.often(50), "name": dice.one(&WORDS), "ratio": dice.below(3) as f64 / 2.0,
+            "list": [dice.below(3), dice.one(&WORDS)], "deep": {"er": dice.below(2)},
+        }));
+        if dice.often(20) {
+            map["extra_data"]["response"] = json!({"n": n});
+        }
+    }
+    if dice.often(30) {
+        map.insert("tags".into(), json!([dice.one(&["red", "green"]), "all"]));
+    }
+    if dice.often(30) {
+        map.insert("function_name".into(), json!(dice.one(&["load", "store"])));
+    }
+    if level_no >= 40 {
+        map.insert("fingerprint".into(), json!(format!("f{}", dice.below(4))));
+        if dice.often(60) {
+            let kind = *dice.one(&["ValueError", "TimeoutError"]);
+            let link = json!({"type": kind, "value": *dice.one(&WORDS)});
+            map.insert(
+                "exception".into(),
+                json!({"type": kind, "value": link["value"], "traceback": "at line 7",
+                "chain": [link]}),
+            );
+        }
+    }
+    doc
+}
+
+/// A history: events, runs in several steps, learnings, fixes, relations.
+fn history(dice: &mut Dice) -> Batch {
+    let mut batch = Batch::default();
+    let count = 300;
+    for n in 0..count {
+        batch.events.push(event(dice, n).to_string().as_bytes());
+    }
+    for (i, id) in RUNS.iter().enumerate() {
+        let start = START + i as i64 * 5_000_000;
+        let mut update = RunUpdate {
+            execution_id: (*id).to_owned(),
+            script_name: id.split('_').next().unwrap().to_owned(),
+            start_time: start,
+            last_seen: start + 1_000_000,
+            host: Some("a".to_owned()),
+            metadata: Some(json!({"env": dice.one(&["staging", "live"]), "n": i}).to_string()),
+            ..RunUpdate::default()
+        };
+        batch.runs.push(update.clone());
+        if dice.often(70) {
+            update.end = Some(RunEnd {
+                status: *dice.one(&[Status::Success, Status::Failed, Status::Ended]),
+                time: start + dice.below(60) as i64 * 1_000_000,
+                declared: true,
+                error: None,
+            });
+            batch.runs.push(update);
+        }
+    }
+    for n in 0..12 {
+        let doc = json!({"_key": format!("l{n:02}"), "timestamp": format_time(START + n * 3_000_000),
+            "execution_id": dice.one(&RUNS), "learning": format!("{} {}", dice.one(&WORDS), dice.one(&WORDS)),
+            "confidence": dice.below(10) as f64 / 10.0, "script_name": dice.one(&SCRIPTS), "tags": ["t"]});
+        batch.learnings.push(doc.to_string().as_bytes());
+    }
+    let fix = count + 1;
+    let time = START + 30_000_000;
+    batch.events.push(
+        json!({"_key": key(fix), "timestamp": format_time(time), "level": "INFO", "level_no": 20,
+            "message": "fixed it", "execution_id": "etl_1", "script_name": "etl", "event": "fix", "seq": time})
+        .to_string()
+        .as_bytes(),
+    );
+    batch.fixes.push(Fix {
+        key: key(fix),
+        time,
+        execution_id: "etl_1".to_owned(),
+        script_name: Some("etl".to_owned()),
+        target: Some(format!("f{}", dice.below(4))),
+        description: "fixed it".to_owned(),
+        rationale: None,
+    });
+    batch.relations.push(Relation {
+        from: key(1),
+        to: key(2),
+        to_collection: "log_events".to_owned(),
+        kind: "EXPLAINS".to_owned(),
+        weight: 0.5,
+        confidence: 0.5,
+        rationale: "because".to_owned(),
+        method: "declared".to_owned(),
+        time,
+        execution_id: "etl_2".to_owned(),
+    });
+    batch
+}
+
+fn filter(dice: &mut Dice) -> Filter {
+    let mut f = Filter::default();
+    if dice.often(40) {
+        f.since = Some(START + dice.below(100) as i64 * 250_000);
+    }
+    if dice.often(30) {
+        f.until = Some(START + (100 + dice.below(100)) as i64 * 250_000);
+    }
+    if dice.often(30) {
+        f.min_level = Some(*dice.one(&[20, 30, 40, 50]));
+    }
+    if dice.often(20) {
+        f.executions = vec![(*dice.one(&RUNS)).to_owned()];
+    }
+    if dice.often(20) {
+        f.scripts = vec![(*dice.one(&SCRIPTS)).to_owned(), "etl".to_owned()];
+    }
+    if dice.often(10) {
+        f.hosts = vec!["a".to_owned()];
+    }
+    if dice.often(10) {
+        f.tags = vec!["red".to_owned(), "all".to_owned()];
+    }
+    if dice.often(10) {
+        f.fingerprints = vec!["f1".to_owned(), "f2".to_owned()];
+    }
+    f.has_response = dice.often(5);
+    if dice.often(15) {
+        f.grep =
+            Some(regex::Regex::new(*dice.one(&["k.fka", "^disk", "TimeoutError", "line [0-9]", "[34]$"])).unwrap());
+    }
+    if dice.often(25) {
+        let (path, values): (&[&str], &[&str]) = *dice.one::<(&[&str], &[&str])>(&[
+            (&["extra_data", "user"][..], &["1", "2"][..]),
+            (&["extra_data", "ok"], &["true"]),
+            (&["extra_data", "name"], &["disk", "pool"]),
+            (&["extra_data", "ratio"], &["0.5"]),
+            (&["extra_data", "list"], &["kafka", "2"]),
+            (&["extra_data", "deep", "er"], &["1"]),
+            (&["exception", "type"], &["ValueError"]),
+            (&["level"], &["ERROR", "DEBUG"]),
+            (&["level_no"], &["40"]),
+            (&["tags"], &["green"]),
+            (&["function_name"], &["load"]),
+            (&["extra_data", "absent"], &["x"]),
+        ]);
+        f.fields.push(FieldIs {
+            path: path.iter().map(|p| (*p).to_owned()).collect(),
+            values: values.iter().map(|v| (*v).to_owned()).collect(),
+        });
+    }
+    f
+}
+
+/// Keys of all pages of a question, and its total.
+fn paged(store: &dyn Search, ask: &EventAsk) -> (Vec<String>, Option<u64>) {
+    let mut ask = ask.clone();
+    let mut keys = Vec::new();
+    let mut total = None;
+    loop {
+        let page = store.events(&ask).unwrap();
+        total = total.or(page.total);
+        keys.extend(page.items.iter().map(|(e, _)| e.key.clone()));
+        assert_eq!(page.more, page.total.is_some_and(|t| (keys.len() as u64) < t));
+        match (page.more, page.items.last(), &ask.words) {
+            (false, ..) | (_, None, _) => return (keys, total),
+            (_, Some((e, _)), None) => {
+                ask.after = Some(After::Position {
+                    timestamp: e.timestamp.clone(),
+                    seq: e.seq.unwrap_or(0),
+                    key: e.key.clone(),
+                });
+            }
+            _ => ask.after = Some(After::Offset(keys.len() as u64)),
+        }
+    }
+}
+
+fn field(path: &str) -> By {
+    By::Field(path.split('.').map(str::to_owned).collect())
+}
+
+/// Everything a store says to the questions drawn from `seed`, as one text a question.
+fn answers(store: &dyn Search, seed: u64, rounds: usize) -> Vec<String> {
+    let mut dice = Dice(seed ^ 0xABCD);
+    let mut out = Vec::new();
+    for _ in 0..rounds {
+        let filter = filter(&mut dice);
+        let order = *dice.one(&[Order::Newest, Order::Oldest, Order::Score]);
+        let text = format!(
+            "{} {}",
+            dice.one(&WORDS),
+            dice.one(&["", "-pool", "OR disk", "dis*", "\"disk pool\""])
+        );
+        let words = (order == Order::Score || dice.often(30))
+            .then(|| Words::parse(&text))
+            .flatten();
+        let order = if words.is_none() && order == Order::Score {
+            Order::Newest
+        } else {
+            order
+        };
+        let ask = EventAsk {
+            filter: filter.clone(),
+            words,
+            order,
+            after: None,
+            limit: 1 + dice.below(40),
+            count: true,
+        };
+        let (mut keys, total) = paged(store, &ask);
+        if order == Order::Score {
+            // How well something matches is each store's own affair, what matches is not.
+            keys.sort();
+        }
+        out.push(format!("{ask:?}\n{keys:?} {total:?}"));
+        let mut seen = Vec::new();
+        store
+            .scan(&filter, dice.often(50), &mut |e| {
+                seen.push(serde_json::to_string(&e).unwrap());
+                true
+            })
+            .unwrap();
+        out.push(format!("scan {filter:?}\n{seen:#?}"));
+        out.push(format!("extent {filter:?}\n{:?}", store.extent(&filter).unwrap()));
+        let by = dice
+            .one(&[
+                vec![field("level")],
+                vec![field("fingerprint"), field("script_name"), field("execution_id")],
+                vec![By::Hour, field("level")],
+                vec![By::Day],
+                vec![field("tags")],
+                vec![field("extra_data.user"), field("extra_data.ok")],
+                vec![field("extra_data.list")],
+                vec![field("level_no")],
+                vec![],
+            ])
+            .clone();
+        let ask = CountAsk {
+            filter,
+            by,
+            newest: dice.often(50),
+        };
+        let mut groups = Vec::new();
+        store
+            .counts(&ask, &mut |g| {
+                groups.push(format!("{g:?}"));
+                true
+            })
+            .unwrap();
+        groups.sort();
+        out.push(format!("{ask:?}\n{groups:#?}"));
+    }
+    out
+}
+
+/// What a store says of runs, learnings, fixes, edges and single events.
+fn others(store: &dyn Search) -> Vec<String> {
+    let mut out = Vec::new();
+    let env = FieldIs {
+        path: vec!["metadata".to_owned(), "env".to_owned()],
+        values: vec!["live".to_owned()],
+    };
+    let errors = Filter {
+        min_level: Some(40),
+        ..Filter::default()
+    };
+    for ask in [
+        RunAsk::default(),
+        RunAsk {
+            scripts: vec!["sync".to_owned()],
+            oldest: true,
+            ..RunAsk::default()
+        },
+        RunAsk {
+            status: Some("running"),
+            ..RunAsk::default()
+        },
+        RunAsk {
+            since: Some(START + 20_000_000),
+            until: Some(START + 24_000_000),
+            ..RunAsk::default()
+        },
+        RunAsk {
+            fields: vec![env],
+            ..RunAsk::default()
+        },
+        RunAsk {
+            with_event: Some(errors),
+            hosts: vec!["a".to_owned()],
+            ..RunAsk::default()
+        },
+        RunAsk {
+            executions: vec!["etl_1".to_owned()],
+            ..RunAsk::default()
+        },
+    ] {
+        let mut ask = RunAsk {
+            limit: 2,
+            count: true,
+            ..ask
+        };
+        loop {
+            let page = store.runs(&ask).unwrap();
+            let runs = serde_json::to_string(&page.items).unwrap();
+            out.push(format!("{ask:?}\n{runs} {:?} {}", page.total, page.more));
+            let last = page
+                .items
+                .last()
+                .map(|r| (r.start_time.clone(), r.execution_id.clone()));
+            let Some((timestamp, key)) = last.filter(|_| page.more) else {
+                break;
+            };
+            ask.after = Some(After::Position { timestamp, seq: 0, key });
+        }
+    }
+    for ask in [
+        LearningAsk::default(),
+        LearningAsk {
+            oldest: true,
+            offset: 3,
+            ..LearningAsk::default()
+        },
+        LearningAsk {
+            words: Words::parse("kafka OR disk"),
+            ..LearningAsk::default()
+        },
+        LearningAsk {
+            min_confidence: Some(0.5),
+            scripts: vec!["etl".to_owned()],
+            ..LearningAsk::default()
+        },
+        LearningAsk {
+            grep: regex::Regex::new("^(pool|token)").ok(),
+            tags: vec!["t".to_owned()],
+            ..LearningAsk::default()
+        },
+    ] {
+        let ask = LearningAsk { limit: 5, ..ask };
+        let page = store.learnings(&ask).unwrap();
+        out.push(format!(
+            "{ask:?}\n{}  {:?} {}",
+            serde_json::to_string(&page.items).unwrap(),
+            page.total,
+            page.more
+        ));
+    }
+    let prints: Vec<String> = (0..4).map(|n| format!("f{n}")).collect();
+    out.push(format!("{:#?}", store.fixes(&prints).unwrap()));
+    out.push(format!("{:#?}", store.edges("etl_2", &[key(2)], 100).unwrap()));
+    for n in [0, 7, 299] {
+        out.push(serde_json::to_string(&store.event(&key(n)).unwrap()).unwrap());
+        out.push(serde_json::to_string(&store.event(&key(n)[..18]).unwrap()).unwrap());
+    }
+    out.push(format!(
+        "{:?} {:?}",
+        store.event("nosuchkey").unwrap(),
+        store.event(&key(1)[..10])
+    ));
+    out
+}
+
+/// Deletes step by step, and says what each step did and left.
+fn pruned(store: &dyn Search) -> Vec<String> {
+    let mut out = Vec::new();
+    for ask in [
+        PruneAsk {
+            max_level: Some(10),
+            dry_run: true,
+            ..PruneAsk::default()
+        },
+        PruneAsk {
+            max_level: Some(10),
+            ..PruneAsk::default()
+        },
+        PruneAsk {
+            executions: vec!["etl_1".to_owned(), "nobody".to_owned()],
+            ..PruneAsk::default()
+        },
+        PruneAsk {
+            before: Some(START + 100_000_000),
+            ..PruneAsk::default()
+        },
+    ] {
+        let done = store.prune(&ask, &mut |_| {}).unwrap();
+        let mut left = Vec::new();
+        store
+            .scan(&Filter::default(), true, &mut |e| {
+                left.push(e.key);
+                true
+            })
+            .unwrap();
+        out.push(format!("{ask:?}\n{done:?}\n{left:?}"));
+    }
+    let runs = store
+        .runs(&RunAsk {
+            limit: 100,
+            ..RunAsk::default()
+        })
+        .unwrap();
+    out.push(format!(
+        "{:?}",
+        runs.items.iter().map(|r| &r.execution_id).collect::<Vec<_>>()
+    ));
+    let learnings = store
+        .learnings(&LearningAsk {
+            limit: 100,
+            ..LearningAsk::default()
+        })
+        .unwrap();
+    out.push(format!(
+        "{:?}",
+        learnings.items.iter().map(|(l, _)| &l.key).collect::<Vec<_>>()
+    ));
+    let words = Words::parse("kafka OR socket OR customer OR invoice OR disk OR pool OR token OR gamma");
+    let page = store.events(&EventAsk {
+        filter: Filter::default(),
+        words,
+        order: Order::Newest,
+        after: None,
+        limit: 1000,
+        count: true,
+    });
+    out.push(format!(
+        "{:?}",
+        page.unwrap().items.iter().map(|(e, _)| &e.key).collect::<Vec<_>>()
+    ));
+    out
+}
+
+fn same(what: &str, seed: u64, reference: &[String], other: &[String]) {
+    assert_eq!(reference.len(), other.len());
+    for (wanted, got) in reference.iter().zip(other) {
+        assert_eq!(wanted, got, "{what}, LOGAGENT_TEST_SEED={seed}");
+    }
+}
+
+#[test]
+fn the_embedded_store_answers_like_the_reference() {
+    let given = std::env::var("LOGAGENT_TEST_SEED").ok().and_then(|s| s.parse().ok());
+    let seeds: Vec<u64> = given.map_or_else(|| (1..=4).collect(), |s| vec![s]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for seed in seeds {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logs.db");
+        let memory = MemoryStore::new();
+        let batch = Arc::new(history(&mut Dice(seed)));
+        runtime.block_on(async {
+            let sqlite = SqliteStore::open(&path).unwrap();
+            sqlite.ensure_schema(false).await.unwrap();
+            memory.write(&batch).await.unwrap();
+            let report = sqlite.write(&batch).await.unwrap();
+            assert!(report.rejected.is_empty(), "{:?}", report.rejected);
+        });
+        let sqlite = SqliteReader::new(&path);
+        same("others", seed, &others(&memory), &others(&sqlite));
+        same(
+            "questions",
+            seed,
+            &answers(&memory, seed, 60),
+            &answers(&sqlite, seed, 60),
+        );
+        same("prune", seed, &pruned(&memory), &pruned(&sqlite));
+    }
+}
+
+#[test]
+fn new_events_are_told_in_the_order_of_storing() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    let memory = MemoryStore::new();
+    let sqlite = SqliteStore::open(&path).unwrap();
+    runtime.block_on(sqlite.ensure_schema(false)).unwrap();
+    let reader = SqliteReader::new(&path);
+    let mut dice = Dice(5);
+    let mut marks = Vec::new();
+    for round in 0..5 {
+        let mut batch = Batch::default();
+        for n in 0..20 {
+            batch
+                .events
+                .push(event(&mut dice, 1000 * round + n).to_string().as_bytes());
+        }
+        let batch = Arc::new(batch);
+        runtime.block_on(memory.write(&batch)).unwrap();
+        runtime.block_on(sqlite.write(&batch)).unwrap();
+        let filter = Filter {
+            min_level: Some(20),
+            ..Filter::default()
+        };
+        for (i, store) in [&memory as &dyn Search, &reader].into_iter().enumerate() {
+            let mut told = Vec::new();
+            let mut mark = marks.get(i).cloned();
+            loop {
+                let first = mark.is_none();
+                let (events, next) = store.tail(&filter, mark.take(), 7).unwrap();
+                assert!(events.len() <= 7 && !(first && !events.is_empty()));
+                told.extend(events.iter().map(|e| e.key.clone()));
+                mark = Some(next);
+                if events.is_empty() {
+                    break;
+                }
+            }
+            let wanted: Vec<String> = batch
+                .events
+                .iter()
+                .map(|doc| serde_json::from_slice::<Value>(doc).unwrap())
+                .filter(|d| round > 0 && d["level_no"].as_i64() >= Some(20))
+                .map(|d| d["_key"].as_str().unwrap().to_owned())
+                .collect();
+            assert_eq!(told, wanted, "round {round}, {}", store.name());
+            if marks.len() <= i {
+                marks.push(mark.unwrap());
+            } else {
+                marks[i] = mark.unwrap();
+            }
+        }
+    }
+}
