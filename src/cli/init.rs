@@ -7,7 +7,7 @@ use super::Context;
 use super::args;
 use super::exit::{Exit, Failure};
 use crate::config::{Settings, StoreKind};
-use crate::store::{SchemaAction, SchemaObject, Sink, Store};
+use crate::store::{SchemaAction, SchemaObject, Sink, Store, WriteError};
 
 /// Creates or upgrades; with `--dry-run` only says what would be done.
 ///
@@ -30,7 +30,20 @@ pub(super) async fn ensure(settings: &Settings, dry: bool) -> Result<Vec<SchemaO
         settings.store.sqlite_path = Path::new(":memory:").to_owned();
     }
     let store = Store::open_writer(&settings)?;
-    Ok(store.ensure_schema(dry).await?)
+    store.ensure_schema(dry).await.map_err(|e| advised(&e, &settings))
+}
+
+/// An error of the store, with what to do about it where the store itself cannot know.
+fn advised(error: &WriteError, settings: &Settings) -> Failure {
+    match (error, settings.store.kind) {
+        (WriteError::Away(_), StoreKind::Arangodb) => Failure::store(format!(
+            "{error}; start the server, or say where it is: store.arangodb.endpoints or ARANGO_URL"
+        )),
+        (WriteError::Away(_), StoreKind::Sqlite) => Failure::store(format!(
+            "{error}; `logagent status` tells whether an agent is at work on it"
+        )),
+        (WriteError::Refused(_), _) => Failure::store(error),
+    }
 }
 
 fn word(object: &SchemaObject) -> &'static str {

@@ -82,7 +82,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let sources = Sources::from_process(cli.config, cli.store);
     let default = match &cli.verb {
         Verb::Run(_) => "info",
-        _ => "warn",
+        // What a client of the MCP server does wrong is its own to log.
+        _ => "warn,rmcp=error",
     };
     logging::start(sources.variable("LOGAGENT_LOG").as_deref(), default);
     match &cli.verb {

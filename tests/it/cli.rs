@@ -83,6 +83,14 @@ fn check_says_one_line_each_and_what_to_do() {
     assert_eq!(fresh.out.lines().count(), 7);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "check changes nothing");
 
+    let nobody = say(dir.path(), &["check", "--store", "http://127.0.0.1:1/db"]);
+    assert_eq!(nobody.code, 3, "{}", nobody.out);
+    assert!(
+        nobody.out.contains("store.arangodb.endpoints or ARANGO_URL"),
+        "{}",
+        nobody.out
+    );
+
     fs::write(dir.path().join("file"), "x").unwrap();
     let away = say(dir.path(), &["check", "--store", "sqlite:file/logs.db"]);
     assert_eq!(away.code, 3, "{}", away.out);
