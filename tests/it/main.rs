@@ -7,6 +7,7 @@ mod arango_schema;
 mod cases_files;
 mod cli;
 mod config;
+mod demo;
 mod harness;
 mod mcp;
 mod metrics;
