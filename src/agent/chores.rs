@@ -36,6 +36,7 @@ pub struct Publisher {
     pub spool_max: u64,
     pub meter: Meter,
     pub last: Option<Snapshot>,
+    pub watching: super::monitoring::Watching,
 }
 
 impl Publisher {
@@ -71,6 +72,7 @@ impl Publisher {
     /// The snapshot of this moment.
     pub fn snapshot(&mut self, now: Micros) -> Snapshot {
         let mut s = self.fixed.clone();
+        let store_since;
         {
             let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
             s.store.state = match driver.health {
@@ -78,6 +80,7 @@ impl Publisher {
                 Health::Away => StoreState::Away,
                 Health::Refusing => StoreState::Refusing,
             };
+            store_since = driver.since;
             s.store.since = format_time(driver.since);
             s.store.last_error.clone_from(&driver.last_error);
             s.spool = SpoolStatus {
@@ -103,6 +106,7 @@ impl Publisher {
         s.rates = self.meter.sample(now, &self.counters);
         s.open_runs = self.intake.open_runs() as u64;
         s.updated_at = format_time(now);
+        self.watching.look(now, store_since, &mut s);
         s
     }
 

@@ -8,11 +8,13 @@
 //! embedded store writes on another, and the state is written on threads that may block.
 
 pub mod chores;
+pub mod monitoring;
+pub mod retention;
 pub mod spooler;
 mod start;
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::pipeline::driver::{Drained, Driver, Phase};
+use crate::pipeline::driver::{Drained, Driver, DriverStatus, Phase};
 use crate::pipeline::intake::PipelineIntake;
 use crate::record::{Micros, Rules};
 use crate::runs::{Tracker, process::liveness};
@@ -156,7 +158,6 @@ impl Agent {
     }
 
     async fn serve(self, loaded: Loaded) -> Result<(), AgentError> {
-        let started = now();
         let freed = Arc::new(Notify::new());
         let driver = Driver::new(
             &self.settings,
@@ -177,22 +178,8 @@ impl Agent {
         let listening = socket.clone();
         let (commands, reports, tailing) = self.tail(loaded)?;
 
-        let publisher = chores::Publisher {
-            data_dir: self.settings.data_dir.clone(),
-            counters: Arc::clone(&self.counters),
-            files: Arc::clone(&self.files),
-            socket,
-            driver: driver_status,
-            intake: Arc::clone(&self.intake),
-            dead_letters: Arc::clone(&self.dead_letters),
-            state: Arc::clone(&self.state),
-            fixed: chores::Publisher::fixed(&self.settings, started),
-            spool_max: self.settings.spool.max_size,
-            meter: Meter::default(),
-            last: None,
-        };
-        let publisher = Arc::new(tokio::sync::Mutex::new(publisher));
-        let keeping = tokio::spawn(chores::keep(Arc::clone(&publisher), self.settings.clone(), now));
+        let mut chores = JoinSet::new();
+        let publisher = self.begin_chores(&mut chores, socket, driver_status, &cancel).await?;
         if !self.options.once {
             start::say_ready(&self.settings, listening.as_deref());
         }
@@ -226,9 +213,46 @@ impl Agent {
             Told::DriverEnded(result) => result,
             Told::Stop | Told::Finished(_) => joined(driving.await),
         };
-        keeping.abort();
+        chores.abort_all();
         publisher.lock().await.publish(now());
         self.finish(drained)
+    }
+
+    /// What the agent does beside shipping, each in a task of its own: status, alerts, metrics, retention.
+    async fn begin_chores(
+        &self,
+        tasks: &mut JoinSet<()>,
+        socket: Option<PathBuf>,
+        driver: Arc<Mutex<DriverStatus>>,
+        cancel: &CancellationToken,
+    ) -> Result<Arc<tokio::sync::Mutex<chores::Publisher>>, AgentError> {
+        let watching = monitoring::Watching::new(&self.settings, Arc::clone(&self.counters));
+        monitoring::listen(&self.settings.monitoring.listen, watching.watched(), cancel.clone())
+            .await
+            .map_err(AgentError::Unusable)?;
+        let size = watching.store_size();
+        let publisher = chores::Publisher {
+            data_dir: self.settings.data_dir.clone(),
+            counters: Arc::clone(&self.counters),
+            files: Arc::clone(&self.files),
+            socket,
+            driver,
+            intake: Arc::clone(&self.intake),
+            dead_letters: Arc::clone(&self.dead_letters),
+            state: Arc::clone(&self.state),
+            fixed: chores::Publisher::fixed(&self.settings, now()),
+            spool_max: self.settings.spool.max_size,
+            meter: Meter::default(),
+            last: None,
+            watching,
+        };
+        let publisher = Arc::new(tokio::sync::Mutex::new(publisher));
+        tasks.spawn(chores::keep(Arc::clone(&publisher), self.settings.clone(), now));
+        if !self.options.once {
+            let retention = retention::Retention::new(&self.settings, Arc::clone(&self.store), size, now);
+            tasks.spawn(retention.keep());
+        }
+        Ok(publisher)
     }
 
     /// The socket, if it is not off.

@@ -57,10 +57,16 @@ impl Place {
 
     /// Starts an agent on its defaults and waits until it says what it does.
     pub fn start(&self) -> Agent {
+        self.start_with(&[])
+    }
+
+    /// Starts an agent with these variables beside its defaults.
+    pub fn start_with(&self, vars: &[(&str, &str)]) -> Agent {
         let log = File::create(self.path("agent.log")).unwrap();
         let child = logagent(self.dir.path())
             .arg("run")
             .env("LOGAGENT_FILES_POLL_INTERVAL", "50ms")
+            .envs(vars.iter().copied())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -113,13 +119,13 @@ impl Place {
     }
 
     /// Ships what is there.
-    fn once(&self) {
+    pub fn once(&self) {
         let done = say(self.dir.path(), &["run", "--once"]);
         assert_eq!(done.code, 0, "{}", done.err);
     }
 
     /// The items of a verb's answer; empty where it finds nothing.
-    fn items(&self, args: &[&str]) -> Vec<Value> {
+    pub fn items(&self, args: &[&str]) -> Vec<Value> {
         let mut all = args.to_vec();
         all.extend(["-o", "json"]);
         let done = say(self.dir.path(), &all);
@@ -129,12 +135,12 @@ impl Place {
     }
 
     /// The rows that a query finds.
-    fn rows(&self, sql: &str) -> Vec<Value> {
+    pub fn rows(&self, sql: &str) -> Vec<Value> {
         self.items(&["query", sql, "-n", "10000"])
     }
 
     /// The first column of the only row, as text.
-    fn value(&self, sql: &str) -> String {
+    pub fn value(&self, sql: &str) -> String {
         let rows = self.rows(sql);
         assert_eq!(rows.len(), 1, "{sql}: {rows:?}\n{}", self.agent_log());
         let value = rows[0].as_object().and_then(|o| o.values().next()).cloned();
