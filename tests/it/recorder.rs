@@ -53,6 +53,8 @@ pub struct Book {
 pub struct Recorder {
     book: Mutex<Book>,
     room: Mutex<Room>,
+    /// (the next chunk is to be held, one is held)
+    held: Mutex<(bool, bool)>,
 }
 
 impl Default for Recorder {
@@ -60,6 +62,7 @@ impl Default for Recorder {
         Recorder {
             book: Mutex::default(),
             room: Mutex::new(Room::All),
+            held: Mutex::default(),
         }
     }
 }
@@ -67,6 +70,22 @@ impl Default for Recorder {
 impl Recorder {
     pub fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap()
+    }
+
+    /// Makes the tailer wait with its next chunk, or lets it go on.
+    pub fn hold(&self, hold: bool) {
+        self.held.lock().unwrap().0 = hold;
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held.lock().unwrap().1
+    }
+
+    fn wait_while_held(&self) {
+        while self.held.lock().unwrap().0 {
+            self.held.lock().unwrap().1 = true;
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn set_room(&self, room: Room) {
@@ -87,6 +106,7 @@ impl Intake for Recorder {
         if *self.room.lock().unwrap() == Room::Closed {
             return Err(Closed);
         }
+        self.wait_while_held();
         let mut book = self.book();
         book.count += chunk.items.len() as u64;
         book.largest_chunk = book.largest_chunk.max(chunk.data.len());

@@ -14,7 +14,7 @@ use super::super::table::FileId;
 use super::{ACTIVE, Tailer};
 
 /// Where the kernel gives hints, each file is looked at this often nevertheless.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_secs(120);
 /// Directories nest no deeper than this: a link to a directory above would never end.
 const MAX_DEPTH: usize = 64;
 
