@@ -296,8 +296,11 @@ impl Tailer {
         if progress {
             return Ok(true);
         }
-        if self.ready.is_empty() {
-            self.intake.idle(now);
+        if self.ready.is_empty() && self.unjudged.is_empty() && self.archives.is_empty() {
+            // Without hints a file was looked at when all were looked at last.
+            let polled = self.next_poll.checked_sub(self.settings.poll_interval).unwrap_or(now);
+            let hinted = self.linked.is_empty() && self.table.dirs.iter().all(|d| d.watch.is_some() || !d.exists);
+            self.intake.idle(if hinted { now } else { polled.min(now) });
         }
         Ok(false)
     }
