@@ -95,8 +95,8 @@ fn a_thousand_lines_a_second_arrive_one_by_one() {
     );
 }
 
-// Case 15. Descriptors and watches are limits of the user, so the limit of this process is reached instead: without a
-// descriptor inotify cannot even be opened, which is the same to the tailer as having no watches left.
+// Case 15. The limits belong to the machine and are not touched: hints are switched off, which is what the tailer does
+// when inotify refuses.
 #[test]
 fn where_the_kernel_gives_no_hints_files_are_polled() {
     let mut rig = Rig::new();
