@@ -19,7 +19,7 @@ use crate::telemetry::snapshot::{
     LossCounts, Meter, RecordCounts, Snapshot, SourceStatus, SpoolStatus, StoreState, StoreStatus,
 };
 
-/// How often the snapshot is looked at; it is written only when something changed, and every [`ALIVE`] otherwise.
+/// How often the snapshot is looked at; it is written only when something changed, and about each ten seconds otherwise.
 pub const TICK: Duration = Duration::from_secs(1);
 
 /// Everything a snapshot is made of.
