@@ -221,7 +221,7 @@ fn a_missing_or_changed_index_is_put_right_and_said() {
     let dir = tempfile::tempdir().unwrap();
     let db = rusqlite::Connection::open(dir.path().join("logs.db")).unwrap();
     schema::ensure(&db, false).unwrap();
-    db.execute_batch("DROP INDEX log_events_script; DROP INDEX log_events_time; CREATE INDEX log_events_time ON log_events (timestamp)")
+    db.execute_batch("DROP INDEX log_events_error; DROP INDEX log_events_time; CREATE INDEX log_events_time ON log_events (timestamp)")
         .unwrap();
     let actions = |dry| {
         let mut changed = schema::ensure(&db, dry).unwrap();
@@ -231,7 +231,7 @@ fn a_missing_or_changed_index_is_put_right_and_said() {
     use super::super::SchemaAction::{Created, Updated};
     let expected = vec![
         ("log_events/time".to_owned(), Updated),
-        ("log_events/script".to_owned(), Created),
+        ("log_events/error".to_owned(), Created),
     ];
     assert_eq!(actions(true), expected);
     assert_eq!(actions(false), expected);
