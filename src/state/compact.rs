@@ -1,4 +1,8 @@
-//! Giving back the space that sled never gives back: copy what lives into a new database, and swap.
+//! Giving back the space that sled does not give back: copy what lives into a new database, and swap.
+//!
+//! sled reuses a segment of its file when nothing in it lives any more. Its garbage collection, which would move the rest
+//! out, does not run (see [`super::db`]), so one page that is never written again holds its segment. Copying everything
+//! is simple, takes a fraction of a second, and is needed seldom: what lives is a few megabytes.
 //!
 //! ```text
 //! state.new   being written      a crash here: it is deleted, the old one was not touched
@@ -15,7 +19,7 @@ use super::db::{Db, DbError, Rows};
 use super::files::{self, with_suffix};
 
 /// Smaller databases are not worth it.
-const FROM_BYTES: u64 = 64 << 20;
+pub(super) const FROM_BYTES: u64 = 64 << 20;
 /// Nor are those of which a good part lives.
 const TIMES: u64 = 4;
 /// Rows that are copied in one go.

@@ -7,8 +7,11 @@
 //!   opens anew.
 //! * `flush` ends in `sync_file_range`, which neither writes the file's size nor empties the disk's cache. So
 //!   [`Db::sync`] calls `fdatasync` on the file afterwards; strace shows it as the only sync of a commit.
-//! * The background thread syncs each period, wanted or not, and is the only place that collects garbage: without it
-//!   one cold page holds a segment for ever. Ten seconds keep it from being a load.
+//! * It can lock up for ever. A writer that extends the file holds the lock of the segment table while it waits for a
+//!   truncation, which is a task for one of seven I/O threads; these may all be waiting for that lock to finish writes
+//!   (seen with gdb after some 20,000 batches in a row). So never are many writes under way: [`Db::apply`] waits for
+//!   them each time, and the background thread, whose garbage collection writes without waiting, is not started.
+//! * Without garbage collection one cold page holds a segment of the file: see [`super::compact`].
 //! * A page larger than a quarter of the segment becomes a file in `blobs/` that is not deleted when its page is; rows
 //!   are so small ([`super::codec::PART`]) that 17 of them stay below.
 //! * The lock of a dropped `Db` is released by threads that end a little later.
@@ -23,11 +26,10 @@ use std::time::Duration;
 
 use super::files;
 
-/// Bytes that sled may cache; it takes more (at least a page in each of 256 shards).
-const CACHE: u64 = 8 << 20;
+/// Bytes that sled may cache; it takes more (some pages in each of 256 shards, whatever the limit).
+const CACHE: u64 = 1 << 20;
 /// Bytes of a segment: the unit of allocation and of reuse. It can never be changed for a database that exists.
-const SEGMENT: usize = 256 << 10;
-const GARBAGE_EVERY: Duration = Duration::from_secs(10);
+const SEGMENT: usize = 512 << 10;
 
 /// Why sled did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +72,7 @@ impl Db {
             .path(dir)
             .cache_capacity(CACHE)
             .segment_size(SEGMENT)
-            .flush_every_ms(Some(GARBAGE_EVERY.as_millis() as u64));
+            .flush_every_ms(None);
         let mut tries = 0;
         let sled = loop {
             match guarded(|| Ok(config.open()?)) {
@@ -89,7 +91,8 @@ impl Db {
         })
     }
 
-    /// Applies all rows, or none. Not durable before [`Db::sync`].
+    /// Applies all rows, or none, and hands them to the kernel: a kill does not undo them. They are durable after
+    /// [`Db::sync`].
     pub fn apply(&self, rows: &Rows) -> Result<(), DbError> {
         let mut batch = sled::Batch::default();
         for (key, value) in rows {
@@ -98,12 +101,15 @@ impl Db {
                 None => batch.remove(key.as_slice()),
             }
         }
-        guarded(|| Ok(self.sled.apply_batch(batch)?))
+        guarded(|| {
+            self.sled.apply_batch(batch)?;
+            self.sled.flush()?;
+            Ok(())
+        })
     }
 
     /// Makes everything applied durable.
     pub fn sync(&self) -> Result<(), DbError> {
-        guarded(|| Ok(self.sled.flush().map(drop)?))?;
         Ok(self.file.sync_data()?)
     }
 
@@ -124,6 +130,19 @@ impl Db {
             }
             Ok(())
         })
+    }
+
+    /// Closes it and opens it anew, which empties sled's cache: reading everything once has filled it beyond its limit.
+    pub fn refreshed(self) -> Result<Db, DbError> {
+        let dir = self.dir.clone();
+        self.close();
+        Db::open(&dir)
+    }
+
+    /// Bytes of the database's main file.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |m| m.len())
     }
 
     /// Bytes of the database's files.

@@ -23,16 +23,17 @@
 //!
 //! 1. Dead letters are written and synced (writing one twice does no harm).
 //! 2. Batches are appended to the spool and synced.
-//! 3. Everything else goes to sled as one batch, which is atomic over a crash.
-//! 4. If durability is asked for, or something was spooled: sled is flushed, and its file synced. sled's own `flush`
-//!    ends in `sync_file_range`: that writes neither the file's new length nor the disk's cache. With strace:
-//!    `pwrite64, sync_file_range` for `flush`, and `fdatasync` is ours.
+//! 3. Everything else goes to sled as one batch, which is atomic over a crash, and is flushed: then a kill does not undo
+//!    it. (Why each time: see [`db`].)
+//! 4. If durability is asked for, or something was spooled: its file is synced. sled's own `flush` ends in
+//!    `sync_file_range`, which writes neither the file's new length nor the disk's cache. With strace: `pwrite64,
+//!    sync_file_range` for `flush`, and `fdatasync` is ours.
 //!
 //! A crash between 2 and 3 leaves batches in the spool whose cursors did not move: they are delivered twice, under the
 //! same keys. The reverse cannot happen.
 //!
-//! A commit without durability may be lost to a power cut, and to a kill: cursors fall back a little, and records are
-//! read again. It never comes apart.
+//! A commit without durability may be lost to a power cut: cursors fall back a little, and records are read again. It
+//! never comes apart.
 //!
 //! # When sled fails while it runs
 //!
@@ -42,8 +43,8 @@
 //!
 //! # Space
 //!
-//! sled's file never shrinks by much. When it exceeds 64 MiB and four times what lives in it, it is copied and swapped,
-//! at start and by [`State::compact`]. Positions of named socket streams that were not used for 90 days are dropped at
+//! sled's file shrinks seldom. When it exceeds 64 MiB and four times what lives in it, it is copied and swapped, at start
+//! and during a commit. Positions of named socket streams that were not used for 90 days are dropped at
 //! start. The spool gives back space file by file.
 
 mod codec;

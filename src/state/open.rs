@@ -21,6 +21,9 @@ use crate::source::{Cursor, StreamEntry, StreamId};
 /// Positions of named socket streams are forgotten after this time without use.
 const SOCKET_STREAM_SECONDS: u64 = 90 * 24 * 3600;
 
+/// A database of more values is opened a second time after it was read, with an empty cache.
+const MANY_VALUES: usize = 1000;
+
 /// What the state knew when it was opened.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -82,9 +85,14 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
     if compact::worthwhile(db.disk_bytes(), values.bytes) {
         db = compact::run(db, &dir).map_err(|(_, e)| db_error(data_dir, e))?;
     }
+    if values.whole.len() > MANY_VALUES {
+        db = db.refreshed().map_err(|e| db_error(data_dir, e))?;
+    }
     let mut spool = Spool::open(&data_dir.join("spool"), known.mark).map_err(failed)?;
     spool.unlink_finished(&aside).map_err(failed)?;
     let census = known.census.unwrap_or_default();
+    let parts = values.parts.iter().cloned().collect();
+    drop(values);
     let loaded = known.loaded(&notes, &dir);
     let state = State {
         data_dir: data_dir.to_owned(),
@@ -97,14 +105,25 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
             letters: DeadLetters::of(data_dir),
             unsynced: Rows::new(),
             unsynced_bytes: 0,
-            parts: values.parts.into_iter().collect(),
+            parts,
             census,
+            grown_at: 0,
             dir,
             aside,
         }),
         _lock: held,
     };
+    give_back_memory();
     Ok((state, loaded))
+}
+
+/// Returns what reading everything took to the system. The allocator would keep it.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only walks the allocator's own free lists, under its own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// The data directory is for its owner, and for the group that may use the socket in it.

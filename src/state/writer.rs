@@ -22,6 +22,8 @@ pub(super) struct Inner {
     pub parts: HashMap<Vec<u8>, u16>,
     /// How many values the database holds.
     pub census: Census,
+    /// Below this size of its file the database is not looked at again for compaction.
+    pub grown_at: u64,
     pub dir: PathBuf,
     pub aside: PathBuf,
 }
@@ -146,6 +148,7 @@ impl Inner {
             Ok(()) if durable => {
                 self.unsynced.clear();
                 self.unsynced_bytes = 0;
+                self.compact_if_grown();
                 Ok(())
             }
             other => {
@@ -200,6 +203,17 @@ impl Inner {
         }
         let stream = codec::decode_socket(&data).ok().filter(|s| s.name == name);
         Ok(stream.map(|s| s.cursor))
+    }
+
+    /// Compacts once the file is larger than `grown_at`, and waits until it has doubled where that was of no use.
+    fn compact_if_grown(&mut self) {
+        let disk = self.db.as_ref().map_or(0, Db::file_bytes);
+        if disk <= self.grown_at.max(compact::FROM_BYTES) {
+            return;
+        }
+        // A failure shows again in the next commit, which opens the database anew.
+        let compacted = self.compact().unwrap_or(false);
+        self.grown_at = if compacted { 0 } else { disk * 2 };
     }
 
     pub fn compact(&mut self) -> Result<bool, DbError> {
