@@ -92,10 +92,10 @@ class run:
         return False
 
     async def __aenter__(self):
-        return self.__enter__()
+        return self.__enter__(depth=2)
 
     async def __aexit__(self, kind, error, trace):
-        return self.__exit__(kind, error, trace)
+        return self.__exit__(kind, error, trace, depth=2)
 
     def __call__(self, function):
         # Each call is a run of its own.
