@@ -5,10 +5,10 @@
 //! refuses the later of two (error 1200), which is tried again. Updates of one run within a batch are merged here.
 //!
 //! A batch of short scripts can tell of thousands of runs. The body is therefore written by hand, field by field, with
-//! no tree of values; a run that the server refuses by itself is found by halving and handed back.
+//! no tree of values, and a run that is only seen once is not even copied; a run that the server refuses by itself is
+//! found by halving and handed back.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 5000;
 
 /// Merges the updates into the store. Returns the runs that the server refuses for good.
 pub async fn write(client: &Client, updates: &[RunUpdate]) -> Result<Vec<Rejected>, WriteError> {
-    let rows = rows(updates);
+    let rows = known(updates);
     let mut todo: Vec<Range<usize>> = (0..rows.len())
         .step_by(AT_ONCE)
         .map(|at| at..(at + AT_ONCE).min(rows.len()))
@@ -58,18 +58,47 @@ pub async fn write(client: &Client, updates: &[RunUpdate]) -> Result<Vec<Rejecte
     Ok(rejected)
 }
 
-/// One row per run, in the order of their keys.
-fn rows(updates: &[RunUpdate]) -> Vec<RunRow> {
-    let mut by_run: BTreeMap<&str, RunRow> = BTreeMap::new();
-    for update in updates {
-        let known = by_run.remove(update.execution_id.as_str());
-        by_run.insert(&update.execution_id, runs::merge(known, update));
+/// What is known of one run in a batch.
+enum Known<'a> {
+    /// The usual case: one update, no end. Its stored form is its own.
+    Seen(&'a RunUpdate),
+    Merged(Box<RunRow>),
+}
+
+impl Known<'_> {
+    fn execution_id(&self) -> &str {
+        match self {
+            Known::Seen(update) => &update.execution_id,
+            Known::Merged(row) => &row.execution_id,
+        }
     }
-    by_run.into_values().collect()
+
+    fn document(&self, out: &mut Vec<u8>) {
+        match self {
+            Known::Seen(update) => seen(update, out),
+            Known::Merged(row) => document(row, out),
+        }
+    }
+}
+
+/// Each run once, in an order that depends on the runs alone: two writers take the server's locks in the same order.
+fn known(updates: &[RunUpdate]) -> Vec<Known<'_>> {
+    let hash = |u: &RunUpdate| xxhash_rust::xxh3::xxh3_64(u.execution_id.as_bytes());
+    let mut order: Vec<(u64, &RunUpdate)> = updates.iter().map(|u| (hash(u), u)).collect();
+    order.sort_by(|(a, one), (b, two)| a.cmp(b).then_with(|| one.execution_id.cmp(&two.execution_id)));
+    let runs = order.chunk_by(|(_, a), (_, b)| a.execution_id == b.execution_id);
+    runs.filter_map(|run| match run {
+        [(_, update)] if update.end.is_none() => Some(Known::Seen(update)),
+        _ => {
+            let row = run.iter().fold(None, |row, (_, update)| Some(runs::merge(row, update)));
+            row.map(|row| Known::Merged(Box::new(row)))
+        }
+    })
+    .collect()
 }
 
 /// The body of the request to the cursor interface.
-fn request(rows: &[RunRow], options: &QueryOptions) -> Bytes {
+fn request(rows: &[Known<'_>], options: &QueryOptions) -> Bytes {
     let mut out = Vec::with_capacity(1024 + rows.len() * 256);
     out.extend_from_slice(b"{\"query\":");
     string(cursor::text(MERGE_RUNS), &mut out);
@@ -78,7 +107,7 @@ fn request(rows: &[RunRow], options: &QueryOptions) -> Bytes {
         if i > 0 {
             out.push(b',');
         }
-        document(row, &mut out);
+        row.document(&mut out);
     }
     out.extend_from_slice(b"]}");
     let limits = format!(
@@ -90,12 +119,27 @@ fn request(rows: &[RunRow], options: &QueryOptions) -> Bytes {
     out.into()
 }
 
+/// The stored form of a run that nothing but one update without an end is known of.
+fn seen(update: &RunUpdate, out: &mut Vec<u8>) {
+    head(&update.execution_id, &update.script_name, out);
+    time("start_time", update.start_time, out);
+    if update.start_declared {
+        out.extend_from_slice(b",\"start_declared\":true");
+    }
+    time("last_seen", update.last_seen, out);
+    text("status", "running", out);
+    tail(
+        update.pid,
+        update.host.as_deref(),
+        update.parent_execution_id.as_deref(),
+        update.metadata.as_deref(),
+        out,
+    );
+}
+
 /// The stored form of a run.
 fn document(row: &RunRow, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"_key\":");
-    string(&runs::key(&row.execution_id), out);
-    text("execution_id", &row.execution_id, out);
-    text("script_name", &row.script_name, out);
+    head(&row.execution_id, &row.script_name, out);
     time("start_time", row.start_time, out);
     if row.start_declared {
         out.extend_from_slice(b",\"start_declared\":true");
@@ -118,19 +162,36 @@ fn document(row: &RunRow, out: &mut Vec<u8>) {
         name("duration_seconds", out);
         out.extend_from_slice(serde_json::json!(seconds).to_string().as_bytes());
     }
-    if let Some(pid) = row.pid {
+    tail(
+        row.pid,
+        row.host.as_deref(),
+        row.parent_execution_id.as_deref(),
+        row.metadata.as_deref(),
+        out,
+    );
+}
+
+fn head(execution_id: &str, script_name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"_key\":");
+    string(&runs::key(execution_id), out);
+    text("execution_id", execution_id, out);
+    text("script_name", script_name, out);
+}
+
+fn tail(pid: Option<i64>, host: Option<&str>, parent: Option<&str>, metadata: Option<&str>, out: &mut Vec<u8>) {
+    if let Some(pid) = pid {
         name("pid", out);
         out.extend_from_slice(itoa::Buffer::new().format(pid).as_bytes());
     }
-    if let Some(host) = &row.host {
+    if let Some(host) = host {
         text("host", host, out);
     }
-    if let Some(parent) = &row.parent_execution_id {
+    if let Some(parent) = parent {
         text("parent_execution_id", parent, out);
     }
     // Taken as it is, so it must be what it should be: a broken value would spoil the whole query.
-    let object = |m: &&String| m.starts_with('{') && serde_json::from_str::<&serde_json::value::RawValue>(m).is_ok();
-    if let Some(metadata) = row.metadata.as_ref().filter(object) {
+    let object = |m: &&str| m.starts_with('{') && serde_json::from_str::<&serde_json::value::RawValue>(m).is_ok();
+    if let Some(metadata) = metadata.filter(object) {
         name("metadata", out);
         out.extend_from_slice(metadata.as_bytes());
     }
@@ -175,12 +236,12 @@ fn string(value: &str, out: &mut Vec<u8>) {
     }
 }
 
-fn refused(row: &RunRow, error: &ApiError) -> Rejected {
+fn refused(run: &Known<'_>, error: &ApiError) -> Rejected {
     let mut record = Vec::new();
-    document(row, &mut record);
+    run.document(&mut record);
     Rejected {
         collection: SCRIPT_RUNS.to_owned(),
-        key: runs::key(&row.execution_id),
+        key: runs::key(run.execution_id()),
         reason: error.message.clone(),
         error_num: error.num,
         record: String::from_utf8_lossy(&record).into_owned(),
@@ -211,9 +272,11 @@ mod tests {
             }),
             ..update("b", 3_500_000)
         };
-        let rows = rows(&[update("b", 2_000_000), update("a b", 2_000_000), ended]);
+        let updates = [update("b", 2_000_000), update("a b", 2_000_000), ended];
+        let rows = known(&updates);
         let body: serde_json::Value = serde_json::from_slice(&request(&rows, &QueryOptions::default())).unwrap();
-        let runs = body["bindVars"]["runs"].as_array().unwrap();
+        let mut runs = body["bindVars"]["runs"].as_array().unwrap().clone();
+        runs.sort_by_key(|r| r["execution_id"].to_string());
         assert_eq!(runs.len(), 2);
         assert_eq!(runs[1]["end_time"], "1970-01-01T00:00:03.500000Z");
         assert_eq!(runs[1]["end_at"], "1970-01-01T00:00:02.500000Z");
@@ -225,13 +288,33 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_was_only_seen_is_written_as_merging_would_write_it() {
+        let update = RunUpdate {
+            execution_id: "e".into(),
+            script_name: "s".into(),
+            start_time: 5,
+            start_declared: true,
+            last_seen: 9,
+            pid: Some(1),
+            host: Some("h".into()),
+            parent_execution_id: Some("p".into()),
+            metadata: Some("{}".into()),
+            end: None,
+        };
+        let mut short = Vec::new();
+        seen(&update, &mut short);
+        let short: serde_json::Value = serde_json::from_slice(&short).unwrap();
+        assert_eq!(short, stored(&runs::merge(None, &update)));
+    }
+
+    #[test]
     fn metadata_that_is_no_object_is_left_out_instead_of_spoiling_the_query() {
         let update = RunUpdate {
             execution_id: "e".into(),
             metadata: Some("{broken".into()),
             ..RunUpdate::default()
         };
-        let body = request(&rows(&[update]), &QueryOptions::default());
+        let body = request(&known(&[update]), &QueryOptions::default());
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert!(body["bindVars"]["runs"][0].get("metadata").is_none());
     }
