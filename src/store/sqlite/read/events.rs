@@ -75,7 +75,7 @@ fn ordered(db: &Connection, ask: &EventAsk) -> Result<Page<(Event, Option<f64>)>
     }
     let sql = format!(
         "SELECT {WHOLE} FROM log_events e{}{} ORDER BY {} LIMIT {} OFFSET {offset}",
-        index_for(&ask.filter),
+        index_in_order(&ask.filter),
         clauses.sql(),
         order_by(down),
         ask.limit + 1
@@ -105,12 +105,24 @@ fn order_by(down: bool) -> &'static str {
 
 /// The index that serves best where SQLite, without statistics, would take another.
 pub fn index_for(filter: &Filter) -> &'static str {
-    let named = !filter.executions.is_empty() || !filter.scripts.is_empty() || !filter.fingerprints.is_empty();
-    if !named && !filter.has_response && filter.min_level.is_some_and(|l| l >= 40) {
+    if !is_named(filter) && filter.min_level.is_some_and(|l| l >= 40) {
         " INDEXED BY log_events_error"
     } else {
         ""
     }
+}
+
+/// The same for what is wanted in order of time: walking an index beats sorting everything.
+pub fn index_in_order(filter: &Filter) -> &'static str {
+    match index_for(filter) {
+        "" if !is_named(filter) => " INDEXED BY log_events_time",
+        index => index,
+    }
+}
+
+/// Whether an index other than those by time leads to few events.
+fn is_named(filter: &Filter) -> bool {
+    !filter.executions.is_empty() || !filter.fingerprints.is_empty() || filter.has_response
 }
 
 /// How many events meet the clauses; `None` where that takes too long to find out.
@@ -278,7 +290,7 @@ pub fn scan(db: &Connection, filter: &Filter, oldest_first: bool, visit: Visit<'
     clauses.events(filter);
     let sql = format!(
         "SELECT {LEAN} FROM log_events e{}{} ORDER BY {}",
-        index_for(filter),
+        index_in_order(filter),
         clauses.sql(),
         order_by(!oldest_first)
     );

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::Fault;
 use super::clauses::{Clauses, EVENTS};
-use super::events::{bounded, index_for};
+use super::events::{bounded, index_for, index_in_order};
 use crate::store::search::{By, Count, CountAsk, Filter, ReadError, Visit};
 
 /// Steps that looking for the oldest or newest event may take where no index helps; a second or so.
@@ -83,7 +83,7 @@ pub fn extent(db: &Connection, filter: &Filter) -> Result<Option<(String, String
     let end = |direction: &str| {
         let sql = format!(
             "SELECT e.timestamp FROM log_events e{}{} ORDER BY e.timestamp {direction} LIMIT 1",
-            index_for(filter),
+            index_in_order(filter),
             clauses.sql()
         );
         let found = bounded(db, EXTENT_STEPS, || {
