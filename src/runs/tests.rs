@@ -304,6 +304,15 @@ fn records_read_again_after_a_crash_belong_to_the_runs_they_opened() {
 }
 
 #[test]
+fn a_run_that_nobody_names_is_unknown_and_its_records_name_no_script() {
+    let mut tracker = Tracker::new(HOST, &[]);
+    let mut into = Resolved::default();
+    tracker.resolve(&bound(7, "session-1"), "", START, START, &mut into);
+    assert_eq!((into.execution_id.as_str(), into.script_name), ("session-1", None));
+    assert_eq!(tracker.seal()[0].script_name, "unknown");
+}
+
+#[test]
 fn a_flat_record_with_a_recycled_pid_starts_a_new_run() {
     let mut w = World::new();
     let flat = Record {

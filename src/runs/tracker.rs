@@ -15,6 +15,9 @@ pub const BOUND_RUNS: usize = 64;
 /// Processes that are remembered at once.
 pub const PROCESSES: usize = 2048;
 
+/// Script of a run of which nothing names one, as with lines from a socket.
+const NAMELESS: &str = "unknown";
+
 /// A running run is reported again when its last record is this much newer than what the store knows.
 const REFRESH: Micros = 10_000_000;
 
@@ -151,11 +154,21 @@ impl Tracker {
         };
         process.touched = now;
         process.gone_at = None;
-        let at = process.run_of(record, bound, script.unwrap_or(fallback), time, into);
+        let named = script.unwrap_or(fallback);
+        let at = process.run_of(
+            record,
+            bound,
+            if named.is_empty() { NAMELESS } else { named },
+            time,
+            into,
+        );
         process.note(at, record, script, time);
         if let Some(run) = process.runs.get(at) {
             into.execution_id.push_str(&run.id);
-            set_script(&mut into.script_name, script.unwrap_or(&run.script));
+            set_script(
+                &mut into.script_name,
+                script.unwrap_or(if run.script == NAMELESS { "" } else { &run.script }),
+            );
         }
         if let Some(run) = process.evicted.take() {
             self.closed.push(concluded(run, &process.id));
@@ -454,7 +467,12 @@ impl Process {
     }
 }
 
+/// Sets the name; an empty one is none.
 fn set_script(slot: &mut Option<String>, name: &str) {
+    if name.is_empty() {
+        *slot = None;
+        return;
+    }
     let slot = slot.get_or_insert_default();
     slot.clear();
     slot.push_str(name);
