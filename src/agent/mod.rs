@@ -215,6 +215,7 @@ impl Agent {
         };
         chores.abort_all();
         publisher.lock().await.publish(now());
+        self.store.close().await;
         self.finish(drained)
     }
 

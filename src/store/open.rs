@@ -48,6 +48,14 @@ impl Store {
         }
     }
 
+    /// Leaves the store in order, as the last thing an agent does.
+    pub async fn close(&self) {
+        match self {
+            Store::Sqlite(store) => store.close().await,
+            Store::Memory(_) | Store::Arango(_) => {}
+        }
+    }
+
     /// Bytes that are stored, and how many the store's edition allows. Zero and none where nothing but the disk limits
     /// it.
     ///

@@ -95,6 +95,12 @@ impl SqliteStore {
         }
     }
 
+    /// Closes the file, so that its log is folded in; the next job opens it again.
+    pub async fn close(&self) {
+        // A thread that has ended has closed it.
+        let _ = self.ask(writer::Job::Close).await;
+    }
+
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> writer::Job) -> Result<T, WriteError> {
         let gone = || WriteError::Away("the writing thread of the embedded store has ended".to_owned());
         let (answer, answered) = oneshot::channel();

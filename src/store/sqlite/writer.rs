@@ -19,6 +19,8 @@ pub enum Job {
     Probe(Answer<()>),
     Schema(bool, Answer<Vec<SchemaObject>>),
     Barrier(Answer<()>),
+    /// Closes the file until the next job.
+    Close(oneshot::Sender<()>),
     /// One step; answers with the pass, and whether there is more to do.
     Prune(Box<Pass>, Answer<(Box<Pass>, bool)>),
 }
@@ -63,8 +65,16 @@ impl Writer {
                 Job::Barrier(answer) => {
                     let _ = answer.send(self.with(write::barrier));
                 }
+                Job::Close(answer) => {
+                    self.close();
+                    let _ = answer.send(());
+                }
             }
         }
+        self.close();
+    }
+
+    fn close(&mut self) {
         if let Some(open) = self.db.take() {
             // The last to close a database removes its log; where readers are left they do it.
             let _ = open.db.close();
