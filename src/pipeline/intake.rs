@@ -167,7 +167,7 @@ impl PipelineIntake {
         if let Ok(mut batch) = Arc::try_unwrap(batch) {
             batch.clear();
             let mut inner = self.lock();
-            if inner.spare.len() < 2 {
+            if inner.spare.is_empty() {
                 inner.spare.push(batch);
             }
         }

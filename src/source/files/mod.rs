@@ -57,7 +57,7 @@ use crate::config;
 pub use once::OnceReport;
 
 /// How often a file that grew lately is looked at.
-pub const TICK: Duration = Duration::from_millis(20);
+pub const TICK: Duration = Duration::from_millis(28);
 /// A file that grew within this time is looked at every tick.
 const ACTIVE: Duration = Duration::from_secs(2);
 /// Complete lines that may belong together wait this long for more.
