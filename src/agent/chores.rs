@@ -9,7 +9,7 @@ use crate::pipeline::Health;
 use crate::pipeline::driver::DriverStatus;
 use crate::pipeline::intake::PipelineIntake;
 use crate::record::{Micros, format_time};
-use crate::runs::process::liveness;
+use crate::runs::liveness::liveness;
 use crate::source::status::{FileStatus, FilesStatus};
 use crate::state::dead_letters::DeadLetters;
 use crate::state::{Change, State, blocking};

@@ -30,13 +30,15 @@
 //! oldest is concluded. At most [`PROCESSES`] processes are remembered, the longest quiet forgotten first; a forgotten
 //! run is only reported again, which the stores merge.
 //!
-//! The tracker is pure: `now` and what is alive come from outside. [`process`] looks at the machine.
+//! The tracker is pure: `now` and what is alive come from outside. [`liveness`] looks at the machine.
 
-pub mod process;
+pub mod liveness;
+mod process;
 mod run;
 mod tracker;
 
-pub use tracker::{BOUND_RUNS, Liveness, PROCESSES, ProcessId, Resolved, Tracker};
+pub use process::{BOUND_RUNS, Liveness, ProcessId};
+pub use tracker::{PROCESSES, Resolved, Tracker};
 
 #[cfg(test)]
 mod tests;

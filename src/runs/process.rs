@@ -1,73 +1,232 @@
-//! Whether a process of this machine still lives: by pid *and* start, so that a recycled pid is not taken for it.
+//! One process and its runs: which of them a record belongs to.
 
-use std::fs;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::tracker::{Liveness, ProcessId};
-use crate::record::Micros;
+use super::run::{Kind, Run, cut};
+use super::tracker::Resolved;
+use crate::record::{Event, Micros, Record, format_time, unescape};
+use crate::store::{RunEnd, Status};
 
-/// A process may have started this much after the instant that loguru's clocks give, and still be the same.
-const SLACK: Micros = 2_000_000;
+/// Bound runs that one process keeps open.
+pub const BOUND_RUNS: usize = 64;
 
-/// Whether the process can still write records.
-#[must_use]
-pub fn liveness(id: &ProcessId) -> Liveness {
-    match start_of(id.pid) {
-        // Modules are imported after a process starts, so its start is at or before the instant in its records.
-        Some(start) if start <= id.start.saturating_add(SLACK) => Liveness::Alive,
-        _ => Liveness::Gone,
+/// The writer of records: a pid alone says nothing, pids are recycled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    pub host: String,
+    /// 0 for the pseudo process that holds the runs of records which name no process.
+    pub pid: i64,
+    /// Exact for loguru; for flat records the time of the first record.
+    pub start: Micros,
+}
+
+/// Whether a process can still write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    Alive,
+    Gone,
+}
+
+/// What the tracker knows of one process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Process {
+    pub id: ProcessId,
+    /// Runs that are open, or declared and ended (kept while the process lives), oldest first.
+    pub runs: Vec<Run>,
+    /// Wall clock of the last record.
+    pub touched: Micros,
+    /// Whether its runs were concluded; a flat record under the same pid is then a new process.
+    #[serde(default)]
+    pub over: bool,
+    /// Has something for the store.
+    #[serde(skip)]
+    pub dirty: bool,
+    /// Differs from what is kept.
+    #[serde(skip)]
+    pub unkept: bool,
+    /// Since when it is known to be gone while its files may still be unread.
+    #[serde(skip)]
+    pub gone_at: Option<Micros>,
+    /// A bound run that had to make room, to be concluded.
+    #[serde(skip)]
+    pub evicted: Option<Run>,
+}
+
+impl Process {
+    pub fn new(id: ProcessId, now: Micros) -> Process {
+        Process {
+            id,
+            runs: Vec::new(),
+            touched: now,
+            over: false,
+            dirty: false,
+            unkept: false,
+            gone_at: None,
+            evicted: None,
+        }
     }
 }
 
-/// When the process with this pid started; `None` if there is none. A zombie no longer writes and counts as gone.
-#[must_use]
-pub fn start_of(pid: i64) -> Option<Micros> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; the fields after it are numbers.
-    let rest = stat.rsplit_once(')')?.1;
-    let mut fields = rest.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
+impl Process {
+    /// The index of the run a record belongs to; opens it where it is new.
+    pub fn run_of(
+        &mut self,
+        record: &Record<'_>,
+        bound: Option<&str>,
+        script: &str,
+        time: Micros,
+        into: &mut Resolved,
+    ) -> usize {
+        if let Some(id) = bound {
+            let hash = xxh3_64(id.as_bytes());
+            if let Some(i) = self.runs.iter().rposition(|r| r.hash == hash && r.id == id) {
+                return i;
+            }
+            return self.open(Kind::Bound, id.to_owned(), hash, script, time);
+        }
+        let enclosing = self.declared_for(record.thread_id);
+        if record.bound.event == Some(Event::RunStart) {
+            // The same record, read again.
+            if let Some(i) = self.runs.iter().position(|r| r.start_declared && r.start == time) {
+                return i;
+            }
+            into.parent = enclosing
+                .and_then(|i| self.runs.get(i))
+                .filter(|r| r.end.is_none())
+                .map(|r| r.id.clone());
+            if into.parent.is_some() || self.runs.iter().any(|r| r.kind == Kind::Declared || r.end.is_some()) {
+                let salt = time.cast_unsigned() ^ u64::from(into.parent.is_some());
+                let id = self.derived_id(script, time, salt);
+                let hash = xxh3_64(id.as_bytes());
+                if let Some(i) = self.runs.iter().rposition(|r| r.hash == hash && r.id == id) {
+                    return i;
+                }
+                return self.open(Kind::Declared, id, hash, script, time);
+            }
+        } else if let Some(i) = enclosing {
+            return i;
+        }
+        if let Some(i) = self.runs.iter().position(|r| r.kind == Kind::Derived) {
+            return i;
+        }
+        let id = self.derived_id(script, self.id.start, 0);
+        let hash = xxh3_64(id.as_bytes());
+        // A declared run may be the derived one under another kind.
+        match self.runs.iter().rposition(|r| r.hash == hash) {
+            Some(i) => i,
+            None => self.open(Kind::Derived, id, hash, script, self.id.start.min(time)),
+        }
     }
-    let ticks: i64 = fields.nth(18)?.parse().ok()?;
-    let per_second = i64::try_from(rustix::param::clock_ticks_per_second()).ok()?.max(1);
-    Some(boot_time()? + ticks.saturating_mul(1_000_000) / per_second)
+
+    /// The declared run for a thread: open and of the same thread, else the newest open, else the one ended last.
+    fn declared_for(&self, thread: Option<i64>) -> Option<usize> {
+        let declared = || self.runs.iter().enumerate().filter(|(_, r)| r.start_declared);
+        let open = || declared().filter(|(_, r)| r.end.is_none());
+        let newest = |(_, r): &(usize, &Run)| r.start;
+        open()
+            .filter(|(_, r)| r.thread.is_some() && r.thread == thread)
+            .max_by_key(newest)
+            .or_else(|| open().max_by_key(newest))
+            .or_else(|| declared().max_by_key(|(_, r)| r.end.as_ref().map(|e| e.time)))
+            .map(|(i, _)| i)
+    }
+
+    /// Opens a run. Where too many bound runs are open, the longest quiet one makes room.
+    fn open(&mut self, kind: Kind, id: String, hash: u64, script: &str, time: Micros) -> usize {
+        let run = Run::new(kind, id, hash, script, time);
+        let bound = |r: &Run| r.kind == Kind::Bound && !r.start_declared;
+        if kind == Kind::Bound && self.runs.iter().filter(|r| bound(r)).count() >= BOUND_RUNS {
+            let quiet = self
+                .runs
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, r)| bound(r))
+                .min_by_key(|(_, r)| r.last_seen);
+            if let Some((i, slot)) = quiet {
+                self.evicted = Some(std::mem::replace(slot, run));
+                return i;
+            }
+        }
+        self.runs.push(run);
+        self.runs.len() - 1
+    }
+
+    /// `{script}_{YYYYMMDD_HHMMSS}_{8 hex}`.
+    fn derived_id(&self, script: &str, start: Micros, salt: u64) -> String {
+        let mut h = Xxh3::new();
+        h.update(self.id.host.as_bytes());
+        h.update(&self.id.pid.to_le_bytes());
+        h.update(&self.id.start.to_le_bytes());
+        h.update(&salt.to_le_bytes());
+        let t = format_time(start);
+        let part = |range: std::ops::Range<usize>| t.get(range).unwrap_or("");
+        format!(
+            "{script}_{}{}{}_{}{}{}_{:08x}",
+            part(0..4),
+            part(5..7),
+            part(8..10),
+            part(11..13),
+            part(14..16),
+            part(17..19),
+            h.digest() as u32
+        )
+    }
+
+    /// Applies what a record says to its run.
+    pub fn note(&mut self, at: usize, record: &Record<'_>, script: Option<&str>, time: Micros) {
+        let Some(run) = self.runs.get_mut(at) else { return };
+        let newest = time >= run.last_seen;
+        run.last_seen = run.last_seen.max(time);
+        match record.bound.event {
+            Some(Event::RunStart) => run.declare(record, script, time),
+            Some(Event::RunEnd) => run.declare_end(record, time),
+            _ if run.kind != Kind::Derived && time < run.start && !run.start_declared => {
+                run.start = time;
+                run.changed = true;
+            }
+            _ => {}
+        }
+        if newest {
+            run.note_error(record);
+        }
+    }
+
+    /// Ends all open runs; returns how many. `visible`: the process was seen to be gone, else it is given up.
+    pub fn finish(&mut self, visible: bool) -> usize {
+        let mut n = 0;
+        for run in self.runs.iter_mut().filter(|r| r.end.is_none()) {
+            run.end = Some(if visible {
+                run.conclusion()
+            } else {
+                RunEnd {
+                    status: Status::Lost,
+                    time: run.last_seen,
+                    declared: false,
+                    error: None,
+                }
+            });
+            run.changed = true;
+            n += 1;
+        }
+        self.over = true;
+        n
+    }
 }
 
-/// The instant of the machine's start.
-fn boot_time() -> Option<Micros> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    let line = stat.lines().find_map(|l| l.strip_prefix("btime "))?;
-    line.trim().parse::<i64>().ok()?.checked_mul(1_000_000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use chrono::Utc;
-
-    #[test]
-    fn this_process_is_alive_and_a_pid_with_an_older_start_is_gone() {
-        let pid = i64::from(std::process::id());
-        let now = Utc::now().timestamp_micros();
-        let id = |start| ProcessId {
-            host: "h".into(),
-            pid,
-            start,
-        };
-        assert_eq!(liveness(&id(now)), Liveness::Alive);
-        // The same pid, but of a process that started a day ago: recycled.
-        assert_eq!(liveness(&id(now - 86_400_000_000)), Liveness::Gone);
-    }
-
-    #[test]
-    fn a_pid_that_nobody_has_is_gone() {
-        assert_eq!(
-            liveness(&ProcessId {
-                host: "h".into(),
-                pid: i64::from(i32::MAX),
-                start: 0
-            }),
-            Liveness::Gone
-        );
-    }
+/// At most 1000 characters of a run's error.
+pub(super) fn error_text(record: &Record<'_>) -> Option<String> {
+    let e = record.exception.as_ref()?;
+    let kind = e.kind.as_ref().map(|t| unescape(&t.0).into_owned()).unwrap_or_default();
+    let value = e
+        .value
+        .as_ref()
+        .map(|t| unescape(&t.0).into_owned())
+        .unwrap_or_default();
+    let text = match (kind.is_empty(), value.is_empty()) {
+        (false, false) => format!("{kind}: {value}"),
+        (false, true) => kind,
+        _ => value,
+    };
+    Some(cut(&text))
 }

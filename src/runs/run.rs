@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tracker::{ProcessId, error_text};
+use super::process::{ProcessId, error_text};
 use crate::record::{Micros, Record, Text, unescape};
 use crate::store::{RunEnd, RunUpdate, Status};
 

@@ -262,7 +262,7 @@ fn check_opened(case: &str, damaged: &Path, dir: &Path, state: State, loaded: &L
             "{case}: {entry:?} {cursor:?}"
         );
     }
-    // It works, and the next start finds nothing to say.
+    // It works, and so does the next start.
     let change = Change {
         remember: vec![entry(999)],
         spool: vec![batch(1000..1003)],
@@ -271,8 +271,11 @@ fn check_opened(case: &str, damaged: &Path, dir: &Path, state: State, loaded: &L
     let last = state.commit(&change, true).unwrap().spooled.end - 1;
     drop(state);
     let (state, again) = State::open(dir, MAX).unwrap_or_else(|e| panic!("{case}, second start: {e}"));
-    assert_eq!(again.recovered, None, "{case}");
-    assert_eq!(again.streams.len(), loaded.streams.len() + 1, "{case}");
+    // sled may come upon a damaged page only when it moves it: then that start is the one that says so.
+    assert!(again.recovered.is_none() || in_db, "{case}: {:?}", again.recovered);
+    if again.recovered.is_none() {
+        assert_eq!(again.streams.len(), loaded.streams.len() + 1, "{case}");
+    }
     assert!(drain(&state).0.ends_with(&[1000, 1001, 1002]), "{case}");
     state
         .commit(
