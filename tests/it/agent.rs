@@ -194,15 +194,15 @@ fn run_once_ships_what_is_there_and_a_second_time_nothing() {
     place.append("etl.jsonl", &lines(0..500));
     let out = place.once();
     assert!(
+        !place.path(".logagent/logs.db-wal").exists(),
+        "the database is left in one piece"
+    );
+    assert!(
         String::from_utf8_lossy(&out.stderr).contains("500"),
         "{}",
         String::from_utf8_lossy(&out.stderr)
     );
     assert_eq!(place.counts(), (500, 500));
-    assert!(
-        !place.path(".logagent/logs.db-wal").exists(),
-        "the database is left in one piece"
-    );
     place.append("etl.jsonl", &lines(500..510));
     place.once();
     assert_eq!(place.counts(), (510, 510));
