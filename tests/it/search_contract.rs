@@ -1,7 +1,7 @@
 //! Every store answers like the reference: the same questions about the same random data.
 //!
 //! The data is drawn from a seed, which a failure prints; `LOGAGENT_TEST_SEED` asks for a certain one. Words are such
-//! that stemming leaves them as they are. With `LOGAGENT_TEST_ARANGO_URL` a real server is asked too.
+//! that stemming leaves them as they are, as ArangoDB would stem them: a real server is not asked yet.
 
 use std::sync::Arc;
 
