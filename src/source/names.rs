@@ -62,6 +62,13 @@ impl Patterns {
         self.include.is_match(path) && !self.exclude.is_match(path)
     }
 
+    /// Whether the file was rotated away from a wanted name: `app.log.1` by `*.log`. What nobody read while it had
+    /// that name (the agent was down, or it all happened between two looks) is in no other place.
+    #[must_use]
+    pub fn wants_rotated(&self, path: &Path) -> bool {
+        !self.exclude.is_match(path) && unstamped(path).is_some_and(|p| self.wants(&p))
+    }
+
     /// Whether an archive of this absolute path is of a wanted name, once its endings are taken off.
     #[must_use]
     pub fn wants_archive(&self, path: &Path) -> bool {
@@ -313,6 +320,17 @@ mod tests {
             [root("/srv", 0), root("/srv/a[b]/logs", usize::MAX), root("/var", 2)]
         );
         assert!(p.reaches(Path::new("/var/x/app")) && !p.reaches(Path::new("/var/x/app/y")));
+    }
+
+    #[test]
+    fn a_rotation_stamp_does_not_make_a_wanted_file_unwanted() {
+        let p = patterns(&["/l/*.log"], &["/l/*.9"]);
+        for yes in ["/l/app.log.1", "/l/app.log-20261121", "/l/app.log.2026-11-21"] {
+            assert!(p.wants_rotated(Path::new(yes)), "{yes}");
+        }
+        for no in ["/l/app.log.9", "/l/app.txt.1", "/l/app.log.bak", "/l/app.log"] {
+            assert!(!p.wants_rotated(Path::new(no)), "{no}");
+        }
     }
 
     #[test]

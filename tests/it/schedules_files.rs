@@ -121,7 +121,11 @@ fn schedule(seed: u64) {
     let mut got = model.rig.lines();
     got.sort();
     model.written.sort();
-    assert!(got == model.written, "seed {seed}: {:?}", model.log);
+    let missing: Vec<&String> = model.written.iter().filter(|l| !got.contains(l)).collect();
+    assert!(missing.is_empty(), "seed {seed}: {:?}: missing {missing:#?}", model.log);
+    let twice: Vec<&[String]> = got.windows(2).filter(|w| w[0] == w[1]).collect();
+    assert!(twice.is_empty(), "seed {seed}: {:?}: twice {twice:#?}", model.log);
+    assert_eq!(got, model.written, "seed {seed}: {:?}", model.log);
     model.rig.assert_nothing_again();
     // Everything is delivered under the same keys if the state is lost: nothing is new.
     model.rig.stop();
@@ -138,9 +142,9 @@ fn schedule(seed: u64) {
 fn whatever_happens_to_files_every_line_is_delivered_once() {
     let seeds: Vec<u64> = match std::env::var("LOGAGENT_SEED") {
         Ok(seed) => vec![seed.parse().expect("LOGAGENT_SEED is a number")],
-        // The same ones each time: a build must not fail by chance. Others are asked for by name. Known to fail, by a
-        // fault that is not found yet: 1795250157 (a line is not delivered after a restart).
-        Err(_) => (1..7).collect(),
+        // The same ones each time: a build must not fail by chance. Others are asked for by name. The last one had a
+        // file come and go under its wanted name while nobody looked.
+        Err(_) => (1..7).chain([1_795_250_157]).collect(),
     };
     println!("seeds {seeds:?}");
     seeds.into_iter().for_each(schedule);

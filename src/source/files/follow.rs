@@ -35,6 +35,10 @@ impl Tailer {
             self.table.rename(id, dir, name);
             if let Some(f) = self.table.get_mut(id) {
                 (f.renamed, f.stranger) = (true, !wanted);
+                if f.fd.is_none() && f.stream_id().is_none() {
+                    // Nothing was read of it, and nothing kept its inode from being given to another file.
+                    f.noticed = self.scan;
+                }
             }
             self.warn_intake(id);
             self.changed = true;

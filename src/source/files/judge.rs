@@ -75,7 +75,15 @@ impl Tailer {
                     f.held = Held::Partial;
                     self.wait_for(id);
                 }
+                self.keep_if_gone(id, file);
             }
+        }
+    }
+
+    /// Of a file without a name the descriptor is all there is; closed, its inode would be another file's soon.
+    pub(super) fn keep_if_gone(&mut self, id: FileId, file: fs::File) {
+        if self.table.get(id).is_some_and(|f| f.gone) {
+            self.keep_open(id, file);
         }
     }
 
@@ -148,6 +156,10 @@ impl Tailer {
                 self.denied.push(id);
                 None
             }
+            _ if f.gone => {
+                self.drop_file(id, false);
+                None
+            }
             _ => {
                 let dir = f.dir;
                 self.mark(dir);
@@ -214,8 +226,14 @@ impl Tailer {
             Verdict::New { generation } => self.begin(id, head, generation, file),
             Verdict::Same(stream) => self.attach(id, stream, file),
             Verdict::Fork(of) if !stranger => self.fork(id, of, file),
-            Verdict::Copy(of) | Verdict::Fork(of) => self.set_role(id, Role::CopyOf(of)),
-            Verdict::Wait | Verdict::Compare(_) => self.unjudge(id),
+            Verdict::Copy(of) | Verdict::Fork(of) => {
+                self.set_role(id, Role::CopyOf(of));
+                self.keep_if_gone(id, file);
+            }
+            Verdict::Wait | Verdict::Compare(_) => {
+                self.unjudge(id);
+                self.keep_if_gone(id, file);
+            }
         }
     }
 

@@ -319,6 +319,9 @@ impl Tailer {
         if self.patterns.wants(path) {
             return self.settings.compressed || !names::is_archive_name(name);
         }
+        if self.patterns.wants_rotated(path) {
+            return true;
+        }
         let reached = path.parent().is_some_and(|p| self.patterns.reaches(p));
         self.settings.compressed
             && (self.patterns.wants_archive(path) || (reached && names::is_archive_name(name)))

@@ -10,7 +10,8 @@
 //!
 //! A **file** is what a directory entry leads to, known by device and inode while it is there (`table`). A **stream**
 //! is the content (`streams`); a file *holds* at most one. A stream whose file went is *parked*; a file found later with
-//! its content takes it up at its cursor. A file is **fragile** when it may not be there later: renamed or unlinked.
+//! its content takes it up at its cursor. Rotated forms of wanted names (`app.log.1`) are wanted too, since what was
+//! rotated while nobody looked is in no other place. A file is **fragile** when it may not be there later: renamed or unlinked.
 //!
 //! # Operation
 //!
@@ -47,7 +48,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::hint::{Hint, Hints};
-use super::names::{self, BadPattern, Patterns};
+use super::names::{BadPattern, Patterns};
 pub use super::status::FilesStatus;
 use super::streams::{Known, Parked, Streams};
 use super::table::{FileId, Role, Table};
@@ -215,8 +216,9 @@ impl Tailer {
             self.table.add_dir(dir);
         }
         // A rotated file keeps its place; one that the patterns have ceased to name is left alone.
-        let live = self.patterns.wants(&e.path) || self.patterns.wants_archive(&e.path);
-        let unwanted = !live && !names::unstamped(&e.path).is_some_and(|p| self.patterns.wants(&p));
+        let unwanted = !self.patterns.wants(&e.path)
+            && !self.patterns.wants_archive(&e.path)
+            && !self.patterns.wants_rotated(&e.path);
         let parked = Parked {
             path: e.path,
             size: e.size,

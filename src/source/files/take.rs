@@ -120,8 +120,12 @@ impl Tailer {
         if f.fragile() || f.stranger {
             return true;
         }
+        let path = self.table.path(id);
+        if !self.patterns.wants(&path) && self.patterns.wants_rotated(&path) {
+            return true;
+        }
         let names = self.table.dir(f.dir).into_iter().flat_map(|d| d.names.keys().cloned());
-        super::judge::has_live_sibling(&self.table.path(id), names)
+        super::judge::has_live_sibling(&path, names)
     }
 
     /// Whether an unterminated last line of the file is to be taken as a line.
@@ -179,7 +183,7 @@ impl Tailer {
                 Ok(taken)
             }
             None => {
-                self.rewritten(id);
+                self.rewritten(id, file);
                 Ok(Taken::Drained)
             }
         }
@@ -330,13 +334,14 @@ impl Tailer {
     }
 
     /// The file has other content than what was read of it.
-    fn rewritten(&mut self, id: FileId) {
+    fn rewritten(&mut self, id: FileId, file: fs::File) {
         tracing::debug!(path = %self.table.path(id).display(), "truncated or rewritten in place; reading it from its start");
         self.open.retain(|f| *f != id);
         self.park(id, false);
         if let Some(f) = self.table.get_mut(id) {
-            (f.fd, f.noticed, f.peak) = (None, self.scan, 0);
+            (f.noticed, f.peak) = (self.scan, 0);
         }
+        self.keep_if_gone(id, file);
         self.unjudge(id);
     }
 }
