@@ -1,4 +1,4 @@
-//! `check`: everything that `run` needs, looked at without changing anything; what to do about each failure.
+//! `check`: everything that `run` needs, looked at without leaving anything behind; what to do about each failure.
 
 use std::fs;
 use std::io::{self, Write};
@@ -73,7 +73,7 @@ fn data_dir(dir: &Path) -> Found {
     let shown = dir.display();
     match fs::metadata(dir) {
         Ok(m) if !m.is_dir() => Found::Bad(Exit::Usage, format!("{shown} is no directory; set data_dir")),
-        Ok(_) => match access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(_) => match takes_files(dir) {
             Ok(()) => Found::Good(format!("{shown} is writable")),
             Err(e) => Found::Bad(
                 Exit::Usage,
@@ -93,7 +93,16 @@ fn data_dir(dir: &Path) -> Found {
 
 /// Whether a directory or file that does not exist could be created here.
 fn can_be_made(path: &Path) -> bool {
-    nearest_existing(path).is_some_and(|p| p.is_dir() && access(p, Access::WRITE_OK | Access::EXEC_OK).is_ok())
+    nearest_existing(path).is_some_and(|p| p.is_dir() && takes_files(p).is_ok())
+}
+
+/// Whether files can be made in a directory, by making one and removing it: permissions alone say yes to the
+/// superuser for places such as /proc, too.
+fn takes_files(dir: &Path) -> io::Result<()> {
+    access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
+    let path = dir.join(format!(".logagent-check-{}", std::process::id()));
+    let made = fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    made.and_then(|_| fs::remove_file(&path))
 }
 
 fn nearest_existing(path: &Path) -> Option<&Path> {

@@ -334,8 +334,8 @@ fn prune(ask: &Asking<'_>, v: &Shown<args::Prune>) -> Result<Exit, Failure> {
     });
     bar.finish_and_clear();
     let outcome = outcome?;
-    screen(&v.show).object(&outcome)?;
-    Ok(Exit::found(outcome.any()))
+    // An action that found nothing to do is done.
+    screen(&v.show).object(&outcome)
 }
 
 /// Where `learn` and `fix` put their records.

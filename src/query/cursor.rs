@@ -1,14 +1,21 @@
 //! Cursors: where an answer ended, as text that a person can pass on.
 //!
 //! A cursor pins the window (`10m` ago moves on, the next page must not) and carries a digest of the arguments, so that
-//! one of another question is refused instead of giving a page of nothing. It is base64url of a small JSON array; its
-//! content is not part of the interface.
+//! one of another question is refused instead of giving a page of nothing. Its content is not part of the interface.
+//!
+//! # Format
+//!
+//! Base64url of bytes, since people copy it: some 20 characters for a count, 45 to 70 for a position. The first byte
+//! says by its bits what follows the digest (four bytes): `since`, `until` (eight bytes each, little endian), then the
+//! place: a count of items, or a time, a sequence number unless it equals the time, and a key to the end. A key of
+//! logagent's own form takes twenty bytes, any other stands as it is.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::AskError;
-use crate::record::Micros;
+use super::window::parse_stored;
+use crate::record::{Micros, format_time};
 use crate::store::search::After;
 
 /// Where an answer ended.
@@ -27,24 +34,64 @@ pub fn digest(question: &impl std::fmt::Debug) -> u32 {
     (xxhash_rust::xxh3::xxh3_64(format!("{question:?}").as_bytes()) & 0xFFFF_FFFF) as u32
 }
 
-type Parts = (
-    u32,
-    Option<Micros>,
-    Option<Micros>,
-    Option<u64>,
-    Option<(String, i64, String)>,
-);
+const SINCE: u8 = 1;
+const UNTIL: u8 = 2;
+const POSITION: u8 = 4;
+/// The sequence number is not the time in microseconds, and stands for itself.
+const SEQ: u8 = 8;
+/// The key is packed.
+const PACKED: u8 = 16;
+/// The time is not one of ours in form, and stands as text, its length before it.
+const TEXT: u8 = 32;
 
 impl Cursor {
     /// The text of `next_cursor`.
     #[must_use]
     pub fn encode(&self) -> String {
-        let (offset, position) = match &self.after {
-            After::Offset(n) => (Some(*n), None),
-            After::Position { timestamp, seq, key } => (None, Some((timestamp.clone(), *seq, key.clone()))),
-        };
-        let parts: Parts = (self.digest, self.since, self.until, offset, position);
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&parts).unwrap_or_default())
+        let mut flags = 0;
+        let mut out = vec![0];
+        out.extend(self.digest.to_le_bytes());
+        for (flag, time) in [(SINCE, self.since), (UNTIL, self.until)] {
+            if let Some(t) = time {
+                flags |= flag;
+                out.extend(t.to_le_bytes());
+            }
+        }
+        match &self.after {
+            After::Offset(n) => {
+                let bytes = n.to_le_bytes();
+                let used = bytes.len() - n.leading_zeros() as usize / 8;
+                out.extend(&bytes[..used]);
+            }
+            After::Position { timestamp, seq, key } => {
+                flags |= POSITION;
+                let micros = parse_stored(timestamp).filter(|t| format_time(*t) == *timestamp);
+                match micros {
+                    Some(t) => out.extend(t.to_le_bytes()),
+                    None => {
+                        flags |= TEXT;
+                        let text = timestamp.as_bytes().get(..255).unwrap_or(timestamp.as_bytes());
+                        out.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+                        out.extend(text);
+                    }
+                }
+                if micros != Some(*seq) {
+                    flags |= SEQ;
+                    out.extend(seq.to_le_bytes());
+                }
+                match pack(key) {
+                    Some(packed) => {
+                        flags |= PACKED;
+                        out.extend(packed);
+                    }
+                    None => out.extend(key.as_bytes()),
+                }
+            }
+        }
+        if let Some(first) = out.first_mut() {
+            *first = flags;
+        }
+        URL_SAFE_NO_PAD.encode(out)
     }
 
     /// Reads a cursor of the question with this digest.
@@ -52,32 +99,109 @@ impl Cursor {
     /// # Errors
     /// The text is no cursor, or one of another question.
     pub fn decode(text: &str, digest: u32) -> Result<Cursor, AskError> {
-        let parts: Parts = URL_SAFE_NO_PAD
-            .decode(text.trim())
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).unwrap_or_default();
+        let cursor = parts(&bytes)
             .ok_or_else(|| AskError::usage("--cursor: this is no cursor; take next_cursor of an earlier answer"))?;
-        let after = match (parts.3, parts.4) {
-            (Some(n), None) => After::Offset(n),
-            (None, Some((timestamp, seq, key))) => After::Position { timestamp, seq, key },
-            _ => {
-                return Err(AskError::usage(
-                    "--cursor: this is no cursor; take next_cursor of an earlier answer",
-                ));
-            }
-        };
-        if parts.0 != digest {
+        if cursor.digest != digest {
             return Err(AskError::usage(
                 "--cursor: this cursor belongs to other arguments; repeat those of the answer it came from",
             ));
         }
-        Ok(Cursor {
-            digest,
-            since: parts.1,
-            until: parts.2,
-            after,
-        })
+        Ok(cursor)
     }
+}
+
+/// Reads what [`Cursor::encode`] wrote.
+fn parts(bytes: &[u8]) -> Option<Cursor> {
+    let (flags, mut rest) = bytes.split_first()?;
+    let has = |flag: u8| flags & flag != 0;
+    let digest = u32::from_le_bytes(*take(&mut rest)?);
+    let mut time = |flag| match has(flag) {
+        true => take(&mut rest).map(|b| Some(i64::from_le_bytes(*b))),
+        false => Some(None),
+    };
+    let (since, until) = (time(SINCE)?, time(UNTIL)?);
+    if !has(POSITION) {
+        let mut n = [0; 8];
+        n.get_mut(..rest.len())?.copy_from_slice(rest);
+        return Some(Cursor {
+            digest,
+            since,
+            until,
+            after: After::Offset(u64::from_le_bytes(n)),
+        });
+    }
+    let (timestamp, micros) = if has(TEXT) {
+        let [len] = *take(&mut rest)?;
+        let (text, more) = rest.split_at_checked(usize::from(len))?;
+        rest = more;
+        (String::from_utf8(text.to_vec()).ok()?, None)
+    } else {
+        let t = i64::from_le_bytes(*take(&mut rest)?);
+        (format_time(t), Some(t))
+    };
+    let seq = if has(SEQ) {
+        i64::from_le_bytes(*take(&mut rest)?)
+    } else {
+        micros?
+    };
+    let key = if has(PACKED) {
+        unpack(rest)?
+    } else {
+        String::from_utf8(rest.to_vec()).ok()?
+    };
+    Some(Cursor {
+        digest,
+        since,
+        until,
+        after: After::Position { timestamp, seq, key },
+    })
+}
+
+/// The next bytes.
+fn take<'b, const N: usize>(rest: &mut &'b [u8]) -> Option<&'b [u8; N]> {
+    let (first, more) = rest.split_first_chunk()?;
+    *rest = more;
+    Some(first)
+}
+
+/// Characters of a key of our own form, see [`crate::record::Key`].
+const KEY: usize = 31;
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Five bits a character, the first highest; `None` for a key of another form.
+fn pack(key: &str) -> Option<Vec<u8>> {
+    if key.len() != KEY {
+        return None;
+    }
+    let mut out = Vec::with_capacity(KEY * 5 / 8 + 1);
+    let (mut bits, mut held) = (0u32, 0);
+    for c in key.bytes() {
+        let value = ALPHABET.iter().position(|a| *a == c)?;
+        bits = bits << 5 | u32::try_from(value).ok()?;
+        held += 5;
+        if held >= 8 {
+            held -= 8;
+            out.push((bits >> held & 0xFF) as u8);
+        }
+    }
+    out.push((bits << (8 - held) & 0xFF) as u8);
+    Some(out)
+}
+
+fn unpack(bytes: &[u8]) -> Option<String> {
+    let mut out = String::with_capacity(KEY);
+    let (mut bits, mut held) = (0u32, 0);
+    for b in bytes {
+        bits = bits << 8 | u32::from(*b);
+        held += 8;
+        while held >= 5 && out.len() < KEY {
+            held -= 5;
+            let value = bits >> held & 31;
+            out.push(char::from(*ALPHABET.get(value as usize)?));
+        }
+    }
+    (out.len() == KEY).then_some(out)
 }
 
 #[cfg(test)]
@@ -93,6 +217,18 @@ mod tests {
                 seq: 1,
                 key: "k".into(),
             },
+            After::Offset(0),
+            After::Offset(u64::MAX),
+            After::Position {
+                timestamp: "2026-11-21T02:20:24.054432Z".into(),
+                seq: 1_795_227_624_054_432,
+                key: "cayw480px300000045fqvmqvw728wxy".into(),
+            },
+            After::Position {
+                timestamp: "some day".into(),
+                seq: -7,
+                key: String::new(),
+            },
         ] {
             let cursor = Cursor {
                 digest: digest(&"search boom"),
@@ -103,6 +239,10 @@ mod tests {
             let text = cursor.encode();
             assert_eq!(Cursor::decode(&text, digest(&"search boom")).ok(), Some(cursor));
             assert!(Cursor::decode(&text, digest(&"search bang")).is_err());
+            assert!(text.len() <= 80, "{text}");
+            for end in 0..text.len() {
+                let _ = Cursor::decode(&text[..end], digest(&"search boom"));
+            }
         }
         assert!(Cursor::decode("nonsense", 0).is_err());
         assert!(Cursor::decode("", 0).is_err());

@@ -54,15 +54,6 @@ pub fn prune(ask: &Asking<'_>, args: &Prune, progress: &mut dyn FnMut(&Pruned)) 
     })
 }
 
-impl Outcome {
-    /// Whether there was anything to delete.
-    #[must_use]
-    pub fn any(&self) -> bool {
-        let p = &self.pruned;
-        p.events + p.runs + p.learnings + p.memories + p.edges > 0
-    }
-}
-
 impl Row for Outcome {
     fn draw(items: &[Outcome], paint: &mut Paint) {
         for o in items {

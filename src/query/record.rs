@@ -25,6 +25,8 @@ use crate::store::{self, Batch, ReadError, Report, WriteError};
 
 /// How long the agent may take to acknowledge a record.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Execution of what is recorded outside of any.
+const MANUAL: &str = "manual";
 /// Confidence of a learning that names none.
 const CONFIDENCE: f64 = 0.8;
 
@@ -36,6 +38,21 @@ pub struct Recorder<'a> {
     pub write: Box<dyn Fn(Batch) -> Result<Report, WriteError> + 'a>,
 }
 
+impl Recorder<'_> {
+    /// The answer of the store; `instead` where the store is away and an agent would take the record.
+    fn or_agent<T>(&self, answer: Result<T, AskError>, instead: T) -> Result<T, AskError> {
+        match answer {
+            Err(AskError::Store(ReadError::Away(_) | ReadError::Refused(_))) if self.agent().is_some() => Ok(instead),
+            other => other,
+        }
+    }
+
+    /// A connection to the agent, if one runs.
+    fn agent(&self) -> Option<UnixStream> {
+        UnixStream::connect(self.socket.as_ref()?).ok()
+    }
+}
+
 /// What was recorded, and by which way.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recorded {
@@ -44,6 +61,9 @@ pub struct Recorded {
     pub via: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixed: Option<FixedError>,
+    /// What was said to be fixed, where the store was away and could not be asked which error that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixes: Option<String>,
     #[serde(skip)]
     text: String,
 }
@@ -83,7 +103,8 @@ pub fn learn(ask: &Asking<'_>, args: &Learn, recorder: &Recorder<'_>) -> Result<
     let id = args.execution.as_deref().map(|e| execution(ask, e)).transpose()?;
     let script = match (&args.script, &id) {
         (Some(s), _) => Some(s.clone()),
-        (None, Some(id)) => script_of(ask, id)?,
+        // The agent takes a record while the store is away, and knows the scripts of running runs.
+        (None, Some(id)) => recorder.or_agent(script_of(ask, id), None)?,
         (None, None) => None,
     };
     let mut line = line(text, "learning", id.as_deref(), script.as_deref());
@@ -104,13 +125,13 @@ pub fn learn(ask: &Asking<'_>, args: &Learn, recorder: &Recorder<'_>) -> Result<
         recorded: true,
         via,
         fixed: None,
+        fixes: None,
         text: text.to_owned(),
     })
 }
 
 /// What a learning becomes in the store: an event, a learning, a memory.
-fn learning_batch(key: &str, time: &str, mut line: Map<String, Value>) -> Batch {
-    line.entry("execution_id").or_insert_with(|| json!("manual"));
+fn learning_batch(key: &str, time: &str, line: Map<String, Value>) -> Batch {
     let id = line.get("execution_id").cloned().unwrap_or_default();
     let mut batch = Batch::default();
     let named = |names: &[(&str, &str)]| -> Map<String, Value> {
@@ -145,46 +166,55 @@ fn learning_batch(key: &str, time: &str, mut line: Map<String, Value>) -> Batch 
     batch
 }
 
-/// Records that an error was fixed.
+/// Records that an error was fixed. While the store is away an agent takes the record all the same, and the store joins
+/// it to its error later.
 ///
 /// # Errors
 /// [`AskError::NotFound`] where no error is meant; faulty arguments; an agent that does not answer; a store that cannot
 /// be written.
 pub fn fix(ask: &Asking<'_>, args: &Fix, recorder: &Recorder<'_>) -> Result<Recorded, AskError> {
     let text = nonempty(&args.text, "how it was fixed")?;
-    let error = meant(ask, args.target.trim())?;
-    let mut line = line(text, "fix", None, error.script_name.as_deref());
-    line.insert("fixes".into(), json!(error.key));
+    let target = bare(&args.target);
+    let asked = meant(ask, target).map(Some);
+    let error = if only_the_store_knows(target) {
+        asked?
+    } else {
+        recorder.or_agent(asked, None)?
+    };
+    let script = error.as_ref().and_then(|e| e.script_name.clone());
+    let target = error.as_ref().map_or(target, |e| e.key.as_str());
+    let mut line = line(text, "fix", None, script.as_deref());
+    line.insert("fixes".into(), json!(target));
     if let Some(why) = &args.rationale {
         line.insert("rationale".into(), json!(why));
     }
-    let via = record(ask, recorder, line, |key, time, mut line| {
-        line.entry("execution_id").or_insert_with(|| json!("manual"));
+    let via = record(ask, recorder, line, |key, time, line| {
         let mut batch = Batch::default();
         batch.fixes.push(store::Fix {
             key: key.to_owned(),
             time: ask.clock.now,
-            execution_id: "manual".to_owned(),
-            script_name: error.script_name.clone(),
-            target: Some(error.key.clone()),
+            execution_id: MANUAL.to_owned(),
+            script_name: script.clone(),
+            target: Some(target.to_owned()),
             description: text.to_owned(),
             rationale: args.rationale.clone(),
         });
         batch.events.push(&event(key, time, line));
         batch
     })?;
-    let age = parse_stored(&error.timestamp).map(|t| (ask.clock.now - t) as f64 / 1e6);
+    let fixes = error.is_none().then(|| target.to_owned());
     Ok(Recorded {
         recorded: true,
         via,
         text: text.to_owned(),
-        fixed: Some(FixedError {
+        fixes,
+        fixed: error.map(|error| FixedError {
+            seconds_to_resolution: parse_stored(&error.timestamp).map(|t| (ask.clock.now - t) as f64 / 1e6),
             root_cause: root_cause(&error),
             key: error.key,
             fingerprint: error.fingerprint,
             execution_id: error.execution_id,
             timestamp: error.timestamp,
-            seconds_to_resolution: age,
         }),
     })
 }
@@ -196,9 +226,19 @@ fn nonempty<'t>(text: &'t str, what: &str) -> Result<&'t str, AskError> {
     }
 }
 
+/// A key as it is shown in lists or stands in edges, without what is around it.
+fn bare(target: &str) -> &str {
+    target.trim().trim_start_matches("log_events/").trim_matches(['[', ']'])
+}
+
+/// Whether a target has to be completed before an agent can take it: `last`, and a key's beginning as lists show it.
+fn only_the_store_knows(target: &str) -> bool {
+    let beginning = (18..31).contains(&target.len());
+    target == "last" || beginning && target.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
 /// The error that a key, a fingerprint or an execution stands for.
 fn meant(ask: &Asking<'_>, target: &str) -> Result<Event, AskError> {
-    let target = target.trim_start_matches("log_events/").trim_matches(['[', ']']);
     if target != "last"
         && let Some(event) = ask.store.event(target)?
     {
@@ -250,9 +290,7 @@ fn line(text: &str, event: &str, id: Option<&str>, script: Option<&str>) -> Map<
     line.insert("message".into(), json!(text));
     line.insert("level".into(), json!("INFO"));
     line.insert("event".into(), json!(event));
-    if let Some(id) = id {
-        line.insert("execution_id".into(), json!(id));
-    }
+    line.insert("execution_id".into(), json!(id.unwrap_or(MANUAL)));
     if let Some(script) = script {
         line.insert("script_name".into(), json!(script));
     }
@@ -266,7 +304,7 @@ fn record(
     line: Map<String, Value>,
     batch: impl FnOnce(&str, &str, Map<String, Value>) -> Batch,
 ) -> Result<&'static str, AskError> {
-    if let Some(stream) = recorder.socket.as_ref().and_then(|path| UnixStream::connect(path).ok()) {
+    if let Some(stream) = recorder.agent() {
         let mut line = line;
         line.insert("timestamp".into(), json!(format_time(ask.clock.now)));
         send(stream, &Value::Object(line)).map_err(|e| {
@@ -347,6 +385,12 @@ impl Row for Recorded {
                 "written to the store"
             };
             match &item.fixed {
+                None if item.fixes.is_some() => {
+                    let target = item.fixes.as_deref().unwrap_or_default();
+                    paint.line(Style::Green, &format!("fix of {} recorded ({way})", short(target, 120)));
+                    let later = "the store is away: it is joined to its error when the store is back";
+                    paint.line(Style::Dim, later);
+                }
                 None => paint.line(Style::Green, &format!("learnt: {} ({way})", short(&item.text, 120))),
                 Some(error) => {
                     let after = error.seconds_to_resolution.map_or(String::new(), |s| {

@@ -61,6 +61,7 @@ fn alias(name: &str) -> Option<(Field, usize)> {
         "func" => (F::Function, 1),
         "function_name" => (F::Function, 2),
         "funcName" => (F::Function, 3),
+        "func_name" => (F::Function, 4),
         "file" => (F::File, 0),
         "file_path" => (F::File, 1),
         "pathname" => (F::File, 2),

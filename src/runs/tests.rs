@@ -323,3 +323,38 @@ fn a_flat_record_with_a_recycled_pid_starts_a_new_run() {
     w.all_gone();
     assert_ne!(w.say(&flat), first);
 }
+
+#[test]
+fn a_remark_about_a_run_neither_opens_it_nor_makes_it_longer() {
+    let mut tracker = Tracker::new(HOST, &[]);
+    let remark = |id: &str| Record {
+        bound: Bound {
+            execution_id: Some(text(id)),
+            event: Some(Event::Learning),
+            ..Bound::default()
+        },
+        ..Record::default()
+    };
+    let mut into = Resolved::default();
+    tracker.resolve(&remark("yesterday"), "", START, START, &mut into);
+    assert_eq!((into.execution_id.as_str(), &into.script_name), ("yesterday", &None));
+    assert_eq!(tracker.open_runs(), 0);
+    assert!(tracker.seal().is_empty());
+    let shell = Record {
+        bound: Bound {
+            execution_id: Some(text("backup_1")),
+            script_name: Some(text("backup")),
+            ..Bound::default()
+        },
+        ..Record::default()
+    };
+    tracker.resolve(&shell, "", START, START, &mut into);
+    let _ = tracker.seal();
+    tracker.resolve(&remark("backup_1"), "", START + 60 * SECOND, START, &mut into);
+    assert_eq!(
+        into.script_name.as_deref(),
+        Some("backup"),
+        "the script of the run it is about"
+    );
+    assert!(tracker.seal().is_empty());
+}

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::process::{Liveness, Process, ProcessId};
 use super::run::concluded;
-use crate::record::{Micros, Record, unescape};
+use crate::record::{Event, Micros, Record, unescape};
 use crate::store::RunUpdate;
 
 /// Processes that are remembered at once.
@@ -84,6 +84,12 @@ impl Tracker {
         let bound = bound.as_deref().filter(|b| !b.is_empty());
         let script = record.bound.script_name.as_ref().map(|t| unescape(&t.0));
         let script = script.as_deref().filter(|s| !s.is_empty());
+        if let Some(id) = bound.filter(|_| is_remark(record)) {
+            into.execution_id.push_str(id);
+            let script = script.or_else(|| self.script_of(id));
+            set_script(&mut into.script_name, script.unwrap_or(fallback));
+            return;
+        }
         let Some(key) = self.process_of(record, bound.is_some(), time, now) else {
             into.execution_id.push_str("unknown");
             set_script(&mut into.script_name, script.unwrap_or(fallback));
@@ -114,6 +120,13 @@ impl Tracker {
             self.closed.push(concluded(run, &process.id));
         }
         self.touch(key);
+    }
+
+    /// The script of a bound run of which no process is known.
+    fn script_of(&self, id: &str) -> Option<&str> {
+        let process = self.processes.get(&process_key(&self.host, 0, None))?;
+        let run = process.runs.iter().rev().find(|r| r.id == id)?;
+        Some(run.script.as_str()).filter(|s| *s != NAMELESS)
     }
 
     /// Notes that a process has news.
@@ -259,6 +272,13 @@ impl Tracker {
                 .filter_map(|k| self.processes.get(k))
                 .any(|p| p.runs.iter().any(|r| r.is_due(REFRESH)))
     }
+}
+
+/// Whether a record speaks about a run from outside, as `logagent learn --execution` does: it must neither open that
+/// run nor make it last longer.
+fn is_remark(record: &Record<'_>) -> bool {
+    let about = matches!(record.bound.event, Some(Event::Learning | Event::Fix | Event::Relation));
+    about && record.pid.is_none()
 }
 
 /// Sets the name; an empty one is none.

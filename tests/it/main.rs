@@ -16,6 +16,7 @@ mod harness;
 mod mcp;
 mod metrics;
 mod monitor;
+mod notes_agent;
 mod query_cli;
 mod query_more;
 mod recorder;

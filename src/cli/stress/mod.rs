@@ -1,7 +1,8 @@
 //! `stress`: writes records through real files and the socket, then counts them in the store.
 //!
 //! Where an agent runs on the configured data directory, it is the one under test: files are written where its
-//! `files.include` looks, the records stay in its store under one execution, which is said. Else an agent of its own is
+//! `files.include` looks and removed when all is stored; the records stay in its store under one execution, which is
+//! said. Else an agent of its own is
 //! started in a scratch directory that is removed afterwards.
 //!
 //! Every record carries a number, so that what is lost and what is doubled is counted exactly. The latency is the time
@@ -53,14 +54,21 @@ pub(super) fn run(args: &args::Stress, context: &Context) -> Result<Exit, Failur
         std::process::id()
     );
     let work = share(args, &settings, scratch.as_ref().map(Scratch::dir), &execution)?;
+    let files: Vec<PathBuf> = work.iter().filter_map(Work::file).collect();
     let store = open(&settings)?;
     let found = measure(args, &*store, &execution, work)?;
     drop(store);
     if let Some(agent) = agent {
         agent.stop();
     }
-    say(args, &found, running.then_some(execution.as_str()))?;
     let whole = found.tally.lost() == 0 && found.tally.duplicated() == 0;
+    if running && whole {
+        // They are stored; what is missing is for a person to look at.
+        for file in &files {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+    say(args, &found, running.then_some(execution.as_str()))?;
     Ok(if whole { Exit::Done } else { Exit::Nothing })
 }
 

@@ -26,6 +26,16 @@ pub(super) struct Work {
     pub(super) to: u64,
 }
 
+impl Work {
+    /// The file that is written, if it is one.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::File(path) => Some(path.clone()),
+            Place::Socket(_) => None,
+        }
+    }
+}
+
 /// The message of record `n`; [`number_of`] reads it back.
 fn message(n: u64) -> String {
     format!("stress record {n}")
@@ -40,10 +50,11 @@ fn line(work: &Work, n: u64, now: Micros) -> String {
     // Numbers, names and times of our own need no escaping.
     format!(
         "{{\"timestamp\":\"{}\",\"level\":\"DEBUG\",\"message\":\"{}\",\"execution_id\":\"{}\",\
-         \"script_name\":\"stress\",\"payload\":\"{:0200}\"}}\n",
+         \"script_name\":\"stress\",\"pid\":{},\"payload\":\"{:0200}\"}}\n",
         format_time(now),
         message(n),
         work.execution,
+        std::process::id(),
         n
     )
 }

@@ -28,6 +28,8 @@ use rules::{Relation, Rules, recorded};
 pub const NODES_MAX: usize = 5_000;
 /// Recorded edges that are read of one run.
 const EDGES_MAX: usize = 10_000;
+/// The relation between an event and what was learnt from it.
+const LEARNED_FROM: &str = "LEARNED_FROM";
 /// Plain events in a row that are still drawn one by one.
 const ROW: usize = 3;
 
@@ -180,28 +182,30 @@ impl Collect {
         self.edges.retain(|e| !gone.contains(&e.from) && !gone.contains(&e.to));
     }
 
-    /// A learning hangs on the last event before it.
+    /// A learning hangs on the last event before it. One that was logged is an event as well, under the same key: its
+    /// node is that of the event.
     fn learn(&mut self, learning: &crate::store::stored::Learning) {
+        let other = |n: &&Node| n.kind.is_none() && n.id != learning.key;
         let before = self
             .nodes
             .iter()
             .rev()
-            .find(|n| n.kind.is_none() && n.timestamp <= learning.timestamp);
-        let Some(from) = before.or(self.nodes.first()).map(|n| n.id.clone()) else {
-            return;
-        };
-        let weight = learning.confidence.unwrap_or(0.8);
-        self.related.insert(from.clone());
-        self.edges.push(Relation {
-            from,
-            to: learning.key.clone(),
-            kind: "LEARNED_FROM".to_owned(),
-            weight,
-            confidence: weight,
-            rationale: "learnt in this run, after this event".to_owned(),
-            method: "rule".to_owned(),
-        });
-        self.nodes.push(Node {
+            .filter(other)
+            .find(|n| n.timestamp <= learning.timestamp);
+        if let Some(from) = before.or(self.nodes.iter().find(other)).map(|n| n.id.clone()) {
+            let weight = learning.confidence.unwrap_or(0.8);
+            self.related.insert(from.clone());
+            self.edges.push(Relation {
+                from,
+                to: learning.key.clone(),
+                kind: LEARNED_FROM.to_owned(),
+                weight,
+                confidence: weight,
+                rationale: "learnt in this run, after this event".to_owned(),
+                method: "rule".to_owned(),
+            });
+        }
+        let node = Node {
             id: learning.key.clone(),
             label: format!("LEARNING: {}", short(&learning.learning, 50)),
             timestamp: learning.timestamp.clone(),
@@ -210,7 +214,11 @@ impl Collect {
             kind: Some("learning"),
             level_no: 25,
             message: short(&learning.learning, 200),
-        });
+        };
+        match self.nodes.iter_mut().find(|n| n.id == learning.key) {
+            Some(event) => *event = node,
+            None => self.nodes.push(node),
+        }
     }
 
     fn finish(mut self, id: String, run: Option<Run>) -> Graph {
@@ -302,16 +310,10 @@ impl Graph {
     /// The derived edges as something to write; recorded ones are stored already.
     #[must_use]
     pub fn batch(&self, now: Micros) -> Batch {
-        let learnings: HashSet<&str> = self
-            .nodes
-            .iter()
-            .filter(|n| n.kind == Some("learning"))
-            .map(|n| n.id.as_str())
-            .collect();
         let relation = |r: &Relation| crate::store::Relation {
             from: r.from.clone(),
             to: r.to.clone(),
-            to_collection: if learnings.contains(r.to.as_str()) {
+            to_collection: if r.kind == LEARNED_FROM {
                 AGENT_LEARNINGS
             } else {
                 LOG_EVENTS

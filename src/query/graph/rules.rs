@@ -101,7 +101,9 @@ impl Rules {
     pub fn take(&mut self, event: &Event) -> Vec<Relation> {
         let mut found = Vec::new();
         let words: Vec<String> = words_of(&event.message).collect();
-        let speaks = |of: &[&str]| words.iter().any(|w| of.contains(&w.as_str()));
+        // What was learnt about retries and fixes is none.
+        let learnt = event.event.as_deref() == Some("learning");
+        let speaks = |of: &[&str]| !learnt && words.iter().any(|w| of.contains(&w.as_str()));
         let level_no = event.level_no.unwrap_or(0);
         if let Some(last) = self.seen.back() {
             found.push(relation(

@@ -353,7 +353,7 @@ fn flat_lines_are_understood_under_every_alias() {
         ),
         (
             "function_name",
-            &["function", "func", "function_name", "funcName"],
+            &["function", "func", "function_name", "funcName", "func_name"],
             json!("f"),
             json!("f"),
         ),
