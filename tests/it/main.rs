@@ -17,6 +17,7 @@ mod mcp;
 mod metrics;
 mod monitor;
 mod notes_agent;
+mod place;
 mod query_cli;
 mod query_more;
 mod recorder;
