@@ -61,16 +61,18 @@ impl Place {
 
     /// Starts an agent and waits until it says that it is ready.
     pub fn start(&self) -> Agent {
-        let mut child = self
-            .command(&["run"])
+        self.spawn(&mut self.command(&["run"]))
+    }
+
+    /// Starts this command, which becomes an agent, and waits until that says that it is ready.
+    pub fn spawn(&self, command: &mut Command) -> Agent {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("agent.err"));
+        let mut child = command
             .stdout(Stdio::null())
-            .stderr(Stdio::from(
-                OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .open(self.path("agent.err"))
-                    .expect("agent.err"),
-            ))
+            .stderr(Stdio::from(log.expect("agent.err")))
             .spawn()
             .expect("the agent starts");
         let pid = child.id();
@@ -81,7 +83,7 @@ impl Place {
                 self.stderr()
             );
             let status: serde_json::Value =
-                serde_json::from_slice(&fs::read(self.path(".logagent/status.json")).ok()?).ok()?;
+                serde_json::from_slice(&fs::read(format!("/proc/{pid}/cwd/.logagent/status.json")).ok()?).ok()?;
             (status["pid"] == pid && status["running"] == true).then_some(())
         });
         Agent { child }
