@@ -81,7 +81,7 @@ fn whatever_became_of_the_state_the_agent_starts_says_so_and_the_store_counts_th
 
 /// The agent with its data directory on a file system with 2 MB of room; where the kernel lets nobody mount one, files may not
 /// grow beyond 2 MB. Returns how to make room.
-fn start_on_a_small_disk(place: &Place) -> (Agent, Box<dyn Fn(&Agent)>) {
+fn start_on_a_small_disk(place: &Place) -> (Agent, impl Fn(&Agent) + use<>) {
     fs::create_dir_all(place.path(".logagent")).expect("a directory");
     let may_mount = Command::new("unshare")
         .args(["-Urm", "mount", "-t", "tmpfs", "none", "/mnt"])
@@ -132,7 +132,7 @@ fn start_on_a_small_disk(place: &Place) -> (Agent, Box<dyn Fn(&Agent)>) {
             assert_eq!(set, 0);
         }
     };
-    (agent, Box::new(relieve))
+    (agent, relieve)
 }
 
 // Case 12: the disk is full.

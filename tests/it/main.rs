@@ -6,6 +6,7 @@ mod arango_live;
 mod arango_schema;
 mod cases_agent;
 mod cases_files;
+mod cases_formats;
 mod cases_loguru;
 mod cases_many;
 mod cli;
