@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn a_million_rotations_leave_a_state_of_constant_size() {
         let mut streams = Streams::new(1);
-        for n in 0..10_000 {
+        for n in 0..1_000_000 {
             let id = streams.next_id();
             streams.add(id, known(n, true));
             streams.forget_old();

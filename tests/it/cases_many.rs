@@ -39,9 +39,9 @@ fn twenty_thousand_idle_files_need_few_descriptors_and_a_new_line_is_noticed() {
     eventually("idle descriptors to be closed", || {
         (rig.status.get().open_descriptors < 100).then_some(())
     });
-    std::thread::sleep(Duration::from_millis(2500));
+    rig.watched_for(Duration::from_millis(2500));
     let (from, before) = (Instant::now(), cpu());
-    std::thread::sleep(Duration::from_secs(2));
+    rig.watched_for(Duration::from_secs(2));
     let used = cpu() - before;
     println!(
         "20,000 idle files: {:.2} % of a core",

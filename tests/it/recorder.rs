@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -53,8 +53,12 @@ pub struct Book {
 pub struct Recorder {
     book: Mutex<Book>,
     room: Mutex<Room>,
+    /// Told when `room` or `held` change.
+    changed: Condvar,
     /// (the next chunk is to be held, one is held)
     held: Mutex<(bool, bool)>,
+    /// When the tailer asked for room last: it does in each of its turns.
+    asked: Mutex<Instant>,
 }
 
 impl Default for Recorder {
@@ -62,7 +66,9 @@ impl Default for Recorder {
         Recorder {
             book: Mutex::default(),
             room: Mutex::new(Room::All),
+            changed: Condvar::new(),
             held: Mutex::default(),
+            asked: Mutex::new(Instant::now()),
         }
     }
 }
@@ -75,6 +81,7 @@ impl Recorder {
     /// Makes the tailer wait with its next chunk, or lets it go on.
     pub fn hold(&self, hold: bool) {
         self.held.lock().unwrap().0 = hold;
+        self.changed.notify_all();
     }
 
     pub fn is_held(&self) -> bool {
@@ -82,24 +89,26 @@ impl Recorder {
     }
 
     fn wait_while_held(&self) {
-        while self.held.lock().unwrap().0 {
-            self.held.lock().unwrap().1 = true;
-            std::thread::sleep(Duration::from_millis(5));
+        let mut held = self.held.lock().unwrap();
+        while held.0 {
+            held.1 = true;
+            held = self.changed.wait(held).unwrap();
         }
     }
 
     pub fn set_room(&self, room: Room) {
         *self.room.lock().unwrap() = room;
+        self.changed.notify_all();
     }
 }
 
 impl Intake for Recorder {
     fn wait_room(&self, timeout: Duration) -> Room {
-        let room = *self.room.lock().unwrap();
-        if matches!(room, Room::None | Room::Fragile) {
-            std::thread::sleep(timeout.min(Duration::from_millis(5)));
-        }
-        room
+        *self.asked.lock().unwrap() = Instant::now();
+        let room = self.room.lock().unwrap();
+        let little = |room: &mut Room| matches!(room, Room::None | Room::Fragile);
+        let wait = timeout.min(Duration::from_millis(5));
+        *self.changed.wait_timeout_while(room, wait, little).unwrap().0
     }
 
     fn accept(&self, chunk: Chunk<'_>, cursor: &mut Cursor) -> Result<(), Closed> {
@@ -283,9 +292,17 @@ impl Rig {
         });
     }
 
-    /// Waits until the tailer had time for a few polls, so that what should not come would have come.
+    /// Waits until the tailer has had a few polls, so that what should not come would have come.
     pub fn settle(&self) {
-        std::thread::sleep(self.settings.poll_interval * 5);
+        self.watched_for(self.settings.poll_interval * 5);
+    }
+
+    /// Waits until the tailer has had its turns for so long.
+    pub fn watched_for(&self, time: Duration) {
+        let until = Instant::now() + time;
+        eventually("the tailer to go on looking", || {
+            (*self.recorder.asked.lock().unwrap() >= until).then_some(())
+        });
     }
 
     pub fn assert_nothing_again(&self) {

@@ -51,7 +51,7 @@ impl SocketIntake for Memory {
                 if self.closed.load(Ordering::SeqCst) {
                     return Err(Closed);
                 }
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tokio::task::yield_now().await;
             }
             let mut lines = self.lines.lock().unwrap();
             for item in &chunk.items {
@@ -542,7 +542,7 @@ fn serves_a_passed_socket() {
         .block_on(async {
             let wait = async {
                 while memory.lines.lock().unwrap().is_empty() {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    tokio::task::yield_now().await;
                 }
                 cancel.cancel();
             };

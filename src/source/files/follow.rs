@@ -101,7 +101,8 @@ impl Tailer {
                 self.drop_file(id, false);
             } else if let Some(f) = self.table.get_mut(id) {
                 tracing::debug!(path = %path.display(), "no name leads to the file any more; reading on by descriptor");
-                f.gone = true;
+                // It is held from now on, even if it has not grown for long.
+                (f.gone, f.grew) = (true, now);
                 self.check(id, now);
             }
             self.changed = true;
