@@ -13,6 +13,7 @@ use crate::query::answer::Answer;
 use crate::query::record::Recorder;
 use crate::query::render::{Paint, Row};
 use crate::query::{self, AskError, Asking, Clock, args, errors, events, history::HistoryRow, learnings, stats};
+use crate::store::meaning::{Embedder, Meaning};
 use crate::store::{Batch, Report, Sink, Store, WriteError};
 
 /// A verb's arguments, and how its answer is shown.
@@ -137,9 +138,11 @@ Examples:
 /// Faulty arguments, and a store that is unreachable or refuses.
 pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
     let store = crate::store::open_reader(&context.settings).map_err(AskError::from)?;
+    let meaning = Embedder::new(&context.settings.embeddings);
     let ask = |show: &args::Show| Asking {
         store: &*store,
         clock: Clock::system(show.utc),
+        meaning: meaning.as_ref().map(|m| m as &dyn Meaning),
     };
     match verb {
         ReadVerb::Search(v) if v.args.follow => follow(&ask(&v.show), v),

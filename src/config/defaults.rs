@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Arangodb, Auth, Batch, Compression, Copies, Files, Keep, Monitoring, NaiveTime, Redact, Retention, Retry, Runs,
-    Settings, Ship, Shutdown, Socket, Spool, StartAt, Store, StoreKind, Truncate, WhenFull,
+    Arangodb, Auth, Batch, Compression, Copies, Embeddings, Files, Keep, Monitoring, NaiveTime, Redact, Retention,
+    Retry, Runs, Settings, Ship, Shutdown, Socket, Spool, StartAt, Store, StoreKind, Truncate, WhenFull,
 };
 
 pub(super) const KIB: u64 = 1024;
@@ -69,6 +69,14 @@ pub(super) fn settings() -> Settings {
             alert_failure_percent: 10.0,
             listen: String::new(),
             on_alert: String::new(),
+        },
+        embeddings: Embeddings {
+            url: String::new(),
+            model: String::new(),
+            api_key: String::new(),
+            api_key_file: PathBuf::new(),
+            timeout: secs(5),
+            min_similarity: 0.5,
         },
     }
 }

@@ -165,11 +165,38 @@ pub(super) static KEYS: &[Key] = &[
     put!("monitoring.alert_failure_percent", settings.monitoring.alert_failure_percent, v => v.number(0.0..=100.0)),
     put!("monitoring.listen", settings.monitoring.listen, v => address(v)),
     put!("monitoring.on_alert", settings.monitoring.on_alert, v => v.text().map(|t| t.trim().to_owned())),
+    put!("embeddings.url", settings.embeddings.url, v => web_address(v)),
+    put!("embeddings.model", settings.embeddings.model, v => v.text().map(|t| t.trim().to_owned())),
+    key("embeddings.api_key", |d, v| {
+        d.settings.embeddings.api_key = v.text().map_err(|_| "expected text in quotes".to_owned())?;
+        Ok(())
+    }),
+    put!("embeddings.api_key_file", settings.embeddings.api_key_file, v => v.path()),
+    put!("embeddings.timeout", settings.embeddings.timeout, v => v.duration(millis(100)..=HOUR)),
+    put!("embeddings.min_similarity", settings.embeddings.min_similarity, v => v.number(0.0..=1.0)),
 ];
 
 fn small(v: &Value, max: u32) -> Result<u32, Wrong> {
     let min = u64::from(max != 36_500);
     v.integer(min..=u64::from(max)).map(|n| u32::try_from(n).unwrap_or(max))
+}
+
+/// An http(s) address without a login, or nothing.
+fn web_address(v: &Value) -> Result<String, Wrong> {
+    let text = v.text()?.trim().to_owned();
+    if text.is_empty() {
+        return Ok(text);
+    }
+    match url::Url::parse(&text) {
+        Ok(u) if !matches!(u.scheme(), "http" | "https") || u.host().is_none() => {
+            Err("expected an address such as http://localhost:11434/v1/embeddings".to_owned())
+        }
+        Ok(u) if !u.username().is_empty() || u.password().is_some() => {
+            Err("holds a login; put the key into embeddings.api_key_file".to_owned())
+        }
+        Ok(_) => Ok(text),
+        Err(e) => Err(format!("is no address: {e}")),
+    }
 }
 
 /// Text that cannot be empty.

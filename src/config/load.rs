@@ -212,13 +212,14 @@ fn read_file(path: &Path, named_by: Option<&str>) -> Result<String, ConfigError>
 
 /// A password in a file that every user of the machine may read.
 fn readable_password(path: &Path, given: &[Given]) -> Option<Warning> {
+    let secrets = ["store.arangodb.password", "embeddings.api_key"];
     let holds = given
         .iter()
-        .any(|g| g.key == "store.arangodb.password" && !matches!(&g.value, Value::Text(t) if t.is_empty()));
+        .any(|g| secrets.contains(&g.key.as_str()) && !matches!(&g.value, Value::Text(t) if t.is_empty()));
     let mode = fs::metadata(path).ok()?.permissions().mode();
     (holds && mode & 0o004 != 0).then(|| {
         Warning(format!(
-            "{} holds a password and every user may read it: chmod 640, or use password_file",
+            "{} holds a secret and every user may read it: chmod 640, or use password_file or api_key_file",
             path.display()
         ))
     })

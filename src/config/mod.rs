@@ -41,6 +41,7 @@ pub struct Settings {
     pub runs: Runs,
     pub retention: Retention,
     pub monitoring: Monitoring,
+    pub embeddings: Embeddings,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -230,6 +231,31 @@ pub struct Monitoring {
     pub listen: String,
     /// A shell command that gets each alert as JSON on its standard input. Empty: none.
     pub on_alert: String,
+}
+
+/// An endpoint that turns texts into vectors, for ranking by meaning.
+#[derive(Clone, PartialEq)]
+pub struct Embeddings {
+    /// Empty: off.
+    pub url: String,
+    pub model: String,
+    pub api_key: String,
+    /// Read where `api_key` is empty. Empty: none.
+    pub api_key_file: PathBuf,
+    pub timeout: Duration,
+    /// Cosine from which on a text is like another although they share no words.
+    pub min_similarity: f64,
+}
+
+impl std::fmt::Debug for Embeddings {
+    /// Never shows the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embeddings")
+            .field("url", &self.url)
+            .field("model", &self.model)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

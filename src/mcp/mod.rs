@@ -38,6 +38,7 @@ use crate::config::Settings;
 use crate::query::args::Mcp;
 use crate::query::record::Recorder;
 use crate::query::{AskError, Asking, Clock, args, runs};
+use crate::store::meaning::{Embedder, Meaning};
 use crate::store::{Batch, Report, Search, Sink, Store, WriteError, open_reader};
 
 const INSTRUCTIONS: &str = "\
@@ -63,6 +64,7 @@ pub fn serve(settings: &Settings, args: &Mcp) -> Result<(), McpError> {
     let store: Arc<dyn Search> = Arc::from(open_reader(settings).map_err(AskError::from)?);
     let server = Server {
         store,
+        meaning: Embedder::new(&settings.embeddings).map(Arc::new),
         settings: Arc::new(settings.clone()),
         allow_write: args.allow_write,
         max_bytes: args.max_tokens.clamp(200, 100_000) * fit::BYTES_PER_TOKEN,
@@ -91,6 +93,7 @@ pub fn serve(settings: &Settings, args: &Mcp) -> Result<(), McpError> {
 #[derive(Clone)]
 struct Server {
     store: Arc<dyn Search>,
+    meaning: Option<Arc<Embedder>>,
     settings: Arc<Settings>,
     allow_write: bool,
     max_bytes: usize,
@@ -108,6 +111,7 @@ impl Server {
             let ask = Asking {
                 store: &*store,
                 clock: Clock::system(true),
+                meaning: server.meaning.as_deref().map(|m| m as &dyn Meaning),
             };
             verb(&server, &ask)
         });

@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::args::{Get, Search, Sort};
+use super::fuse::Fused;
+use super::nearness::{POOL, nearness};
 use super::render::paint::{Style, block, gist, plain, short_key};
 use super::render::{Paint, Row};
 use super::scope::{EVENT_FIELDS, Scope, hints, split_terms};
 use super::{AskError, Asking};
-use crate::store::search::{After, EventAsk, Filter, Mark, Order, Words};
+use crate::store::search::{After, EventAsk, Filter, Mark, Order, Page, Words};
 use crate::store::stored::Event;
 
 /// The most neighbours on one side of an event.
@@ -20,7 +22,7 @@ const NEIGHBOURS_MAX: usize = 1_000;
 pub struct Hit {
     #[serde(flatten)]
     pub event: Event,
-    /// BM25, the greater the better; only where sorted by it.
+    /// BM25, or what several rankings come to; the greater the better, and only where sorted by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
 }
@@ -52,8 +54,8 @@ pub fn search(ask: &Asking<'_>, args: &Search) -> Result<Answer<Hit>, AskError> 
         limit: scope.limit,
         count: true,
     };
-    let mut page = ask.store.events(&question)?;
     let mut notes = Vec::new();
+    let mut page = ranked(ask, &text, &question, &mut notes)?;
     if page.total == Some(0)
         && let Some(w) = words
             .as_mut()
@@ -61,7 +63,7 @@ pub fn search(ask: &Asking<'_>, args: &Search) -> Result<Answer<Hit>, AskError> 
     {
         w.any = true;
         question.words = words.clone();
-        page = ask.store.events(&question)?;
+        page = ranked(ask, &text, &question, &mut notes)?;
         if !page.items.is_empty() {
             notes.push("no event has all of these words; shown are events that have some".to_owned());
         }
@@ -89,6 +91,47 @@ pub fn search(ask: &Asking<'_>, args: &Search) -> Result<Answer<Hit>, AskError> 
         hints: notes,
         extra: Vec::new(),
     })
+}
+
+/// A page of events. Where it is ordered by score and an endpoint knows meanings, the best [`POOL`] matches are ranked by
+/// both; what lies behind them stays in the order of their words.
+fn ranked(
+    ask: &Asking<'_>,
+    text: &str,
+    question: &EventAsk,
+    notes: &mut Vec<String>,
+) -> Result<Page<(Event, Option<f64>)>, AskError> {
+    let offset = match question.after {
+        Some(After::Offset(n)) => usize::try_from(n).unwrap_or(usize::MAX),
+        _ => 0,
+    };
+    if ask.meaning.is_none() || question.order != Order::Score || offset >= POOL {
+        return Ok(ask.store.events(question)?);
+    }
+    let mut page = ask.store.events(&EventAsk {
+        after: None,
+        limit: POOL,
+        ..question.clone()
+    })?;
+    let texts: Vec<String> = page.items.iter().map(|(e, _)| gist(e)).collect();
+    if let Some(near) = nearness(ask, text, &texts, notes) {
+        let mut fused = Fused::default();
+        fused.rank(
+            1.0,
+            page.items.iter().enumerate().map(|(i, (_, s))| (i, s.unwrap_or(0.0))),
+        );
+        fused.rank(1.0, near.into_iter().enumerate());
+        for (i, (_, score)) in page.items.iter_mut().enumerate() {
+            *score = Some((fused.score(&i) * 1e6).round() / 1e6);
+        }
+        // Stable: of equals the better match of words stays before the other.
+        page.items
+            .sort_by(|a, b| b.1.unwrap_or(0.0).total_cmp(&a.1.unwrap_or(0.0)));
+    }
+    page.items.drain(..offset.min(page.items.len()));
+    page.more |= page.items.len() > question.limit;
+    page.items.truncate(question.limit);
+    Ok(page)
 }
 
 fn position(event: &Event) -> After {

@@ -22,9 +22,11 @@ pub mod around;
 pub mod cursor;
 pub mod errors;
 pub mod events;
+mod fuse;
 pub mod graph;
 pub mod history;
 pub mod learnings;
+mod nearness;
 pub mod patterns;
 pub mod prune;
 pub mod raw;
@@ -53,6 +55,7 @@ pub use stats::stats;
 pub use summary::summary;
 pub use window::{Clock, Window};
 
+use crate::store::meaning::Meaning;
 use crate::store::{ReadError, Search};
 
 /// Why there is no answer.
@@ -80,4 +83,6 @@ impl AskError {
 pub struct Asking<'a> {
     pub store: &'a dyn Search,
     pub clock: Clock,
+    /// What ranks by meaning, where it is configured.
+    pub meaning: Option<&'a dyn Meaning>,
 }

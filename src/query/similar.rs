@@ -1,10 +1,11 @@
 //! `similar`: has this been seen before, and how was it fixed?
 //!
 //! Candidates are errors that share words with the text. Several rankings of their groups are fused by reciprocal rank
-//! (k = 60): the same fingerprint or template, BM25, how many of the words occur, and, lightly, how recent they are. A
-//! group that shares only a word or two with a long text is noise and left out.
+//! ([`super::fuse`]): the same fingerprint or template, BM25, how many of the words occur, nearness in meaning where an
+//! endpoint is configured ([`super::nearness`]), and, lightly, how recent they are. A group that shares only a word or
+//! two with a long text is noise and left out, unless it is near in meaning: then the newest errors are candidates too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,6 +13,8 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::args::Similar;
 use super::errors::{Ever, State, all_time, root_cause, state};
+use super::fuse::Fused;
+use super::nearness::{POOL, nearness};
 use super::render::paint::{Style, cell, plain, short, short_key};
 use super::render::{Paint, Row};
 use super::scope::{Scope, hints};
@@ -27,15 +30,15 @@ const CANDIDATES: usize = 300;
 const WORDS: usize = 24;
 /// At least this part of the words must occur.
 const COVERAGE: f64 = 0.3;
-/// Of reciprocal-rank fusion.
-const K: f64 = 60.0;
+/// Newest errors that are candidates for nearness in meaning although they share no words.
+const NEWEST: usize = 300;
 
 /// A group of errors like the one asked about.
 #[derive(Clone, Debug, Serialize)]
 pub struct Alike {
     pub fingerprint: String,
     pub root_cause: String,
-    /// `fingerprint`, `template` or `text`: what it has in common.
+    /// `fingerprint`, `template`, `text` or `meaning`: what it has in common.
     pub by: &'static str,
     /// Of reciprocal-rank fusion; only the order means something.
     pub score: f64,
@@ -59,6 +62,8 @@ pub struct Alike {
 /// What is looked for.
 struct Sought {
     fingerprint: Option<String>,
+    /// What is compared by meaning.
+    text: String,
     template: String,
     words: Vec<String>,
 }
@@ -74,22 +79,26 @@ pub fn similar(ask: &Asking<'_>, args: &Similar) -> Result<Answer<Alike>, AskErr
         min_level: Some(scope.filter.min_level.unwrap_or(ERROR).max(ERROR)),
         ..scope.filter.clone()
     };
-    let groups = candidates(ask, &filter, &sought)?;
+    let mut notes = Vec::new();
+    let mut groups = candidates(ask, &filter, &sought)?;
+    if ask.meaning.is_some() {
+        newest(ask, &filter, &mut groups)?;
+        compare(ask, &sought, &mut groups, &mut notes);
+    }
+    let near = ask.meaning.map_or(f64::INFINITY, |m| m.min_similarity());
+    groups.retain(|_, g| g.same.is_some() || g.coverage >= COVERAGE || g.nearness.is_some_and(|n| n >= near));
     let mut items = rank(ask, &groups)?;
     let total = items.len();
     let offset = scope.offset().min(total);
     items.drain(..offset);
     items.truncate(scope.limit);
     let end = offset + items.len();
-    let notes = if total == 0 {
-        let mut notes = vec!["no stored error is like this one".to_owned()];
+    if total == 0 {
+        notes.push("no stored error is like this one".to_owned());
         if !scope.window.is_open() {
             notes.extend(hints(ask, &scope)?);
         }
-        notes
-    } else {
-        Vec::new()
-    };
+    }
     Ok(Answer {
         next_cursor: (end < total).then(|| scope.next(After::Offset(end as u64))),
         truncated: end < total,
@@ -108,12 +117,7 @@ fn sought(ask: &Asking<'_>, text: &str) -> Result<Sought, AskError> {
     let event = if looks_like_key { ask.store.event(text)? } else { None };
     let (fingerprint, text) = match event {
         Some(e) => {
-            let cause = root_cause(&e);
-            let text = if cause == e.message {
-                cause
-            } else {
-                format!("{cause} {}", e.message)
-            };
+            let text = text_of(&e);
             (e.fingerprint, text)
         }
         None => (looks_like_key.then(|| text.to_owned()), text.to_owned()),
@@ -135,6 +139,7 @@ fn sought(ask: &Asking<'_>, text: &str) -> Result<Sought, AskError> {
     }
     Ok(Sought {
         fingerprint,
+        text,
         template: masked,
         words,
     })
@@ -146,6 +151,20 @@ struct Group {
     text_rank: Option<usize>,
     coverage: f64,
     same: Option<&'static str>,
+    /// Cosine, where it was asked for.
+    nearness: Option<f64>,
+}
+
+impl Group {
+    fn of(event: Event) -> Group {
+        Group {
+            event,
+            text_rank: None,
+            coverage: 0.0,
+            same: None,
+            nearness: None,
+        }
+    }
 }
 
 fn candidates(ask: &Asking<'_>, filter: &Filter, sought: &Sought) -> Result<BTreeMap<String, Group>, AskError> {
@@ -164,10 +183,9 @@ fn candidates(ask: &Asking<'_>, filter: &Filter, sought: &Sought) -> Result<BTre
         })?;
         if let Some((event, _)) = page.items.into_iter().next() {
             let group = Group {
-                event,
-                text_rank: None,
                 coverage: 1.0,
                 same: Some("fingerprint"),
+                ..Group::of(event)
             };
             groups.insert(print.clone(), group);
         }
@@ -201,12 +219,7 @@ fn candidates(ask: &Asking<'_>, filter: &Filter, sought: &Sought) -> Result<BTre
         let same = (template(&event.message) == sought.template || template(&root_cause(&event)) == sought.template)
             .then_some("template");
         let rank = groups.len();
-        let group = groups.entry(print).or_insert_with(|| Group {
-            event: event.clone(),
-            text_rank: None,
-            coverage,
-            same,
-        });
+        let group = groups.entry(print).or_insert_with(|| Group::of(event.clone()));
         group.text_rank.get_or_insert(rank);
         group.coverage = group.coverage.max(coverage);
         group.same = group.same.or(same);
@@ -214,44 +227,82 @@ fn candidates(ask: &Asking<'_>, filter: &Filter, sought: &Sought) -> Result<BTre
             group.event = event;
         }
     }
-    groups.retain(|_, g| g.same.is_some() || g.coverage >= COVERAGE);
     Ok(groups)
+}
+
+/// Adds the newest errors, whatever they say.
+fn newest(ask: &Asking<'_>, filter: &Filter, groups: &mut BTreeMap<String, Group>) -> Result<(), AskError> {
+    let page = ask.store.events(&EventAsk {
+        filter: filter.clone(),
+        words: None,
+        order: Order::Newest,
+        after: None,
+        limit: NEWEST,
+        count: false,
+    })?;
+    for (event, _) in page.items {
+        if let Some(print) = event.fingerprint.clone() {
+            groups.entry(print).or_insert_with(|| Group::of(event));
+        }
+    }
+    Ok(())
+}
+
+/// Asks how near the most promising groups are in meaning: those that share most, then the newest.
+fn compare(ask: &Asking<'_>, sought: &Sought, groups: &mut BTreeMap<String, Group>, notes: &mut Vec<String>) {
+    let mut chosen: Vec<&mut Group> = groups.values_mut().collect();
+    chosen.sort_by(|a, b| {
+        let promise = |g: &Group| (g.same.is_none(), g.text_rank.unwrap_or(usize::MAX));
+        promise(a)
+            .cmp(&promise(b))
+            .then_with(|| b.event.position().cmp(&a.event.position()))
+    });
+    chosen.truncate(POOL);
+    let texts: Vec<String> = chosen.iter().map(|g| text_of(&g.event)).collect();
+    for (group, near) in chosen
+        .into_iter()
+        .zip(nearness(ask, &sought.text, &texts, notes).unwrap_or_default())
+    {
+        group.nearness = Some(near);
+    }
+}
+
+/// What an error says: its root cause, and its message where that says more.
+fn text_of(event: &Event) -> String {
+    let cause = root_cause(event);
+    if cause == event.message {
+        cause
+    } else {
+        format!("{cause} {}", event.message)
+    }
 }
 
 fn rank(ask: &Asking<'_>, groups: &BTreeMap<String, Group>) -> Result<Vec<Alike>, AskError> {
     let prints: Vec<String> = groups.keys().cloned().collect();
     let ever = all_time(ask, &prints)?;
     let fixes = ask.store.fixes(&prints)?;
-    let mut scores: HashMap<String, f64> = HashMap::new();
-    let mut fuse = |weight: f64, mut order: Vec<(&str, f64)>| {
-        order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
-        for (i, (print, _)) in order.into_iter().enumerate() {
-            *scores.entry(print.to_owned()).or_default() += weight / (K + i as f64 + 1.0);
-        }
-    };
+    let mut fused: Fused<&str> = Fused::default();
     let each = |value: &dyn Fn(&Group) -> Option<f64>| -> Vec<(&str, f64)> {
         groups
             .iter()
             .filter_map(|(print, g)| Some((print.as_str(), value(g)?)))
             .collect()
     };
-    fuse(
+    fused.rank(
         2.0,
         each(&|g| g.same.map(|s| if s == "fingerprint" { 2.0 } else { 1.0 })),
     );
-    fuse(1.0, each(&|g| g.text_rank.map(|r| -(r as f64))));
-    fuse(1.0, each(&|g| Some(g.coverage)));
+    fused.rank(1.0, each(&|g| g.text_rank.map(|r| -(r as f64))));
+    fused.rank(1.0, each(&|g| Some(g.coverage)));
+    fused.rank(1.0, each(&|g| g.nearness));
     let recency = |print: &str| ever.get(print).map_or("", |e| e.last.as_str());
     let mut recent: Vec<&str> = groups.keys().map(String::as_str).collect();
     recent.sort_by(|a, b| recency(b).cmp(recency(a)));
-    fuse(
-        0.2,
-        recent.into_iter().enumerate().map(|(i, p)| (p, -(i as f64))).collect(),
-    );
+    fused.rank(0.2, recent.into_iter().enumerate().map(|(i, p)| (p, -(i as f64))));
     let mut items: Vec<Alike> = groups
         .iter()
         .map(|(print, group)| {
-            let score = scores.get(print.as_str()).copied().unwrap_or(0.0);
+            let score = fused.score(&print.as_str());
             describe(print, group, score, ever.get(print), &fixes)
         })
         .collect();
@@ -267,7 +318,9 @@ fn describe(print: &str, group: &Group, score: f64, ever: Option<&Ever>, fixes: 
     Alike {
         fingerprint: print.to_owned(),
         root_cause: root_cause(&group.event),
-        by: group.same.unwrap_or("text"),
+        by: group
+            .same
+            .unwrap_or(if group.coverage >= COVERAGE { "text" } else { "meaning" }),
         score: (score * 1e6).round() / 1e6,
         count: ever.map_or(1, |e| e.count),
         first_seen: ever.map_or_else(time, |e| e.first.clone()),

@@ -12,6 +12,7 @@ pub mod admit;
 pub mod arango;
 pub mod edges;
 pub mod fields;
+pub mod meaning;
 pub mod memory;
 mod open;
 pub mod rank;

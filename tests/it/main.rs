@@ -17,6 +17,7 @@ mod docs;
 mod examples;
 mod harness;
 mod mcp;
+mod meaning;
 mod metrics;
 mod monitor;
 mod notes_agent;
