@@ -246,7 +246,7 @@ impl Contents {
                 .iter()
                 .filter(before)
                 .filter(|e| is(e))
-                .max_by_key(|e| (e.timestamp.clone(), e.seq))
+                .max_by_key(|e| (e.timestamp.clone(), e.seq, e.key.clone()))
         };
         let found = match fix.target.as_deref().filter(|t| !t.is_empty()) {
             None => newest(&|e| {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use logagent::store::{Batch, Sink};
 use serde_json::Value;
 
-mod arango;
+pub mod arango;
 mod backends;
 mod promises;
 

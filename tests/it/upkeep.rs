@@ -6,7 +6,7 @@ use std::time::Duration;
 use logagent::store::arango::Arango;
 use logagent::store::{Batch, Sink};
 
-use crate::standin::{Options, Standin, User};
+use crate::standin::{Grant, Options, Standin, User};
 
 const DB: &str = "script_logs";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -24,11 +24,7 @@ fn one_agent_at_a_time_holds_the_lease_and_an_expired_one_is_free() {
     runtime().block_on(async {
         let store = Arango::open(&standin.settings(DB)).unwrap();
         store.ensure_schema(false).await.unwrap();
-        assert_eq!(
-            store.lease("retention", "a", HOUR).await,
-            Ok(true),
-            "its collection is made when it is wanted"
-        );
+        assert_eq!(store.lease("retention", "a", HOUR).await, Ok(true));
         assert_eq!(store.lease("retention", "b", HOUR).await, Ok(false));
         assert_eq!(
             store.lease("retention", "a", Duration::ZERO).await,
@@ -42,8 +38,11 @@ fn one_agent_at_a_time_holds_the_lease_and_an_expired_one_is_free() {
 }
 
 #[test]
-fn an_agent_that_may_not_make_the_lease_goes_on_without() {
-    let shipper = User::shipper("ship", "secret-of-ship", DB);
+fn an_agent_that_may_not_keep_a_lease_or_has_no_collection_for_it_goes_on_without() {
+    let shipper = User {
+        collections: vec![("logagent_leases", Grant::Read)],
+        ..User::shipper("ship", "secret-of-ship", DB)
+    };
     let standin = Standin::with(Options {
         users: vec![User::root("root", "secret-of-root"), shipper],
         ..Options::default()
@@ -55,6 +54,12 @@ fn an_agent_that_may_not_make_the_lease_goes_on_without() {
         settings.username = "ship".into();
         settings.password = "secret-of-ship".into();
         let store = Arango::open(&settings).unwrap();
+        assert_eq!(store.lease("retention", "a", HOUR).await, Ok(true));
+        assert_eq!(admin.lease("retention", "b", HOUR).await, Ok(true), "nobody holds it");
+        standin.with_world(|w| {
+            let database = w.databases.get_mut(DB).unwrap();
+            database.collections.remove("logagent_leases").unwrap();
+        });
         assert_eq!(store.lease("retention", "a", HOUR).await, Ok(true));
     });
 }

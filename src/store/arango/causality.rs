@@ -159,7 +159,7 @@ pub fn phrase(text: &str) -> Option<String> {
 
 async fn mark_unmatched(client: &Client, fix: &Fix, unmatched: bool) -> Result<(), Error> {
     let binds = json!({"key": fix.key, "unmatched": unmatched.then_some(true)});
-    client.change_with(UNMATCHED, &binds).await
+    client.change_with(UNMATCHED, &binds).await.map(|_| ())
 }
 
 async fn resolve(client: &Client, error: &FixedError, fix: &Fix) -> Result<(), Error> {
@@ -168,7 +168,7 @@ async fn resolve(client: &Client, error: &FixedError, fix: &Fix) -> Result<(), E
         // Never null: that would be every event without a fingerprint.
         "fingerprint": error.fingerprint.as_deref().unwrap_or(""), "script": error.script_name,
     });
-    client.change_with(RESOLVE, &binds).await
+    client.change_with(RESOLVE, &binds).await.map(|_| ())
 }
 
 #[cfg(test)]

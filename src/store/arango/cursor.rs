@@ -222,7 +222,7 @@ impl Client {
     }
 
     /// [`Client::change`] with a query file and its bind values.
-    pub async fn change_with<B: Serialize + Sync>(&self, file: &str, binds: &B) -> Result<(), Error> {
+    pub async fn change_with<B: Serialize + Sync>(&self, file: &str, binds: &B) -> Result<Stats, Error> {
         let options = QueryOptions::default();
         let wish = Wish {
             query: text(file),
@@ -234,7 +234,7 @@ impl Client {
                 ..WishOptions::default()
             },
         };
-        self.change(json(&wish)?, &options).await.map(|_| ())
+        self.change(json(&wish)?, &options).await
     }
 
     /// What the query would do, without running it.

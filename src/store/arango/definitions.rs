@@ -16,6 +16,9 @@ use crate::store::{AGENT_LEARNINGS, AGENT_MEMORIES, LOG_CAUSALITY, LOG_EVENTS, S
 pub const VIEW: &str = "log_events_view";
 pub const GRAPH: &str = "log_relationships";
 
+/// Which agent does what only one at a time should do.
+pub const LEASES: &str = "logagent_leases";
+
 /// Fields of `log_events` that the view analyses as text; ranked search looks in these.
 pub const TEXT_FIELDS: [&str; 8] = [
     "message",
@@ -71,7 +74,7 @@ const fn index(collection: &'static str, name: &'static str, fields: &'static [&
 }
 
 /// Names are part of the interface (`collection/index` in the report of `init`).
-pub const INDEXES: [Index; 17] = [
+pub const INDEXES: [Index; 18] = [
     index(LOG_EVENTS, "execution_time", &["execution_id", "timestamp"]),
     index(LOG_EVENTS, "level_time", &["level", "timestamp"]),
     index(LOG_EVENTS, "script_time", &["script_name", "timestamp"]),
@@ -94,6 +97,7 @@ pub const INDEXES: [Index; 17] = [
     index(AGENT_LEARNINGS, "execution", &["execution_id"]),
     index(AGENT_LEARNINGS, "confidence", &["confidence"]),
     index(AGENT_MEMORIES, "type_time", &["type", "timestamp"]),
+    index(AGENT_MEMORIES, "execution", &["metadata.execution_id"]),
     index(LOG_CAUSALITY, "type_time", &["type", "created_at"]),
     index(LOG_CAUSALITY, "execution", &["metadata.execution_id"]),
     // Which errors are fixed: not sparse, since the fingerprint it is compared with may be missing.
@@ -148,6 +152,7 @@ pub fn collections(settings: &config::Arangodb) -> Vec<Collection> {
             rule: causality(),
             shards: 1,
         },
+        document(LEASES, leases(), 1),
     ]
 }
 
@@ -205,6 +210,14 @@ fn memories() -> Value {
             "content": text(), "type": text(), "timestamp": time(), "metadata": {"type": "object"},
             "access_count": whole(),
         }),
+    )
+}
+
+fn leases() -> Value {
+    rule(
+        LEASES,
+        &["holder", "until"],
+        json!({"holder": text(), "until": {"type": "number"}}),
     )
 }
 

@@ -1,13 +1,11 @@
 //! What retention needs of a server: a lease, so that one agent at a time prunes a database, and how much is stored.
 //!
-//! The lease is one document in a collection of its own, made when it is first wanted. It is taken and renewed by one
-//! query that uses the server's clock, so that the clocks of the agents do not matter. Deleting old data twice at the
-//! same time would be harmless; the lease saves work and locks. So an agent that may not keep a lease prunes all the
-//! same.
+//! The lease is one document in `logagent_leases`. It is taken and renewed by one query that uses the server's clock, so
+//! that the clocks of the agents do not matter. Deleting old data twice at the same time would be harmless; the lease
+//! saves work and locks. So an agent that may not keep a lease, or finds no collection for it, prunes all the same.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,9 +18,6 @@ use crate::store::WriteError;
 
 pub const LEASE: &str = include_str!("queries/lease.aql");
 
-/// Where leases are kept.
-pub const LEASES: &str = "logagent_leases";
-
 /// What the community edition of ArangoDB allows: 100 GiB. Above it warns, then becomes read-only, then ends.
 pub const COMMUNITY_BYTES: u64 = 100 << 30;
 
@@ -34,13 +29,7 @@ impl Arango {
     pub async fn lease(&self, name: &str, holder: &str, ttl: Duration) -> Result<bool, WriteError> {
         let binds = json!({"name": name, "holder": holder, "ttl": u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)});
         let options = QueryOptions::default();
-        let ask = || self.client.rows::<_, String>(text(LEASE), &binds, &options);
-        let mut asked = ask().await;
-        if matches!(&asked, Err(Error::Api(e)) if e.num == Some(1203)) {
-            self.make_leases().await.map_err(failed)?;
-            asked = ask().await;
-        }
-        match asked {
+        match self.client.rows::<_, String>(text(LEASE), &binds, &options).await {
             Ok((rows, _)) => Ok(rows.first().is_some_and(|h| h == holder)),
             // Two took it at the same moment, and the other one was first.
             Err(Error::Api(e)) if matches!(e.num, Some(1200 | 1210)) => Ok(false),
@@ -49,15 +38,6 @@ impl Arango {
                 Ok(true)
             }
             Err(e) => Err(failed(e)),
-        }
-    }
-
-    async fn make_leases(&self) -> Result<(), Error> {
-        let body = Bytes::from(json!({"name": LEASES}).to_string());
-        match self.client.send(Request::post(&["_api", "collection"], body)).await {
-            Ok(_) => Ok(()),
-            Err(Error::Api(e)) if e.already_exists() || e.status == 403 => Ok(()),
-            Err(e) => Err(e),
         }
     }
 

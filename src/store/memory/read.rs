@@ -112,7 +112,17 @@ impl Contents {
     }
 
     fn delete(&mut self, ask: &PruneAsk) -> Pruned {
+        if ask.executions.is_empty() && ask.before.is_none() && ask.max_level.is_none() {
+            return Pruned::default();
+        }
         let (keys, protected) = self.doomed(ask);
+        let touched: BTreeSet<String> = self
+            .events
+            .iter()
+            .filter(|e| keys.contains(&e.key))
+            .map(|e| e.execution_id.clone())
+            .filter(|id| !ask.executions.is_empty() || !["manual", "unknown"].contains(&id.as_str()))
+            .collect();
         let before = self.edges.len();
         let ids: BTreeSet<String> = keys.iter().map(|k| format!("log_events/{k}")).collect();
         self.edges.retain(|_, e| !ids.contains(&e.from) && !ids.contains(&e.to));
@@ -123,41 +133,52 @@ impl Contents {
             .enumerate()
             .map(|(i, e)| (e.key.clone(), i))
             .collect();
-        let mut done = Pruned {
-            events: keys.len() as u64,
-            edges: (before - self.edges.len()) as u64,
-            protected,
-            ..Pruned::default()
-        };
-        if ask.max_level.is_some() {
-            return done;
-        }
-        let mut gone: BTreeSet<String> = ask.executions.iter().cloned().collect();
-        for r in self.runs.values().map(run) {
-            let ended = r.end_time.as_ref().or(r.last_seen.as_ref()).unwrap_or(&r.start_time);
-            let named = if ask.executions.is_empty() {
-                r.status != "running"
-            } else {
-                ask.executions.contains(&r.execution_id)
-            };
-            if named
-                && ask.before.is_none_or(|t| *ended < format_time(t))
-                && self.events.iter().all(|e| e.execution_id != r.execution_id)
-            {
-                gone.insert(r.execution_id);
-            }
+        let mut gone = touched;
+        gone.retain(|id| self.events.iter().all(|e| e.execution_id != *id));
+        gone.extend(self.eventless(ask));
+        if ask.max_level.is_none() && ask.before.is_none() {
+            gone.extend(ask.executions.iter().cloned());
         }
         let counts = (self.runs.len(), self.learnings.len(), self.memories.len());
         self.runs.retain(|id, _| !gone.contains(id));
+        let lost = self.learnings.iter().filter(|l| gone.contains(&l.execution_id));
+        let ends: BTreeSet<String> = lost.map(|l| format!("agent_learnings/{}", l.key)).collect();
+        self.edges.retain(|_, e| !ends.contains(&e.to));
         self.learnings.retain(|l| !gone.contains(&l.execution_id));
         self.memories.retain(|_, m| {
             let id = m.pointer("/metadata/execution_id").and_then(Value::as_str);
             !id.is_some_and(|id| gone.contains(id))
         });
-        done.runs = (counts.0 - self.runs.len()) as u64;
-        done.learnings = (counts.1 - self.learnings.len()) as u64;
-        done.memories = (counts.2 - self.memories.len()) as u64;
-        done
+        Pruned {
+            events: keys.len() as u64,
+            runs: (counts.0 - self.runs.len()) as u64,
+            learnings: (counts.1 - self.learnings.len()) as u64,
+            memories: (counts.2 - self.memories.len()) as u64,
+            edges: (before - self.edges.len()) as u64,
+            protected,
+        }
+    }
+
+    /// Executions whose runs go although they have no event.
+    fn eventless(&self, ask: &PruneAsk) -> Vec<String> {
+        if ask.max_level.is_some() || (ask.executions.is_empty() && ask.before.is_none()) {
+            return Vec::new();
+        }
+        let goes = |r: &Run| {
+            let ended = r.end_time.as_ref().or(r.last_seen.as_ref()).unwrap_or(&r.start_time);
+            let meant = if ask.executions.is_empty() {
+                r.status != "running"
+            } else {
+                ask.executions.contains(&r.execution_id)
+            };
+            meant
+                && ask
+                    .before
+                    .is_none_or(|t| r.start_time < format_time(t) && *ended < format_time(t))
+                && self.events.iter().all(|e| e.execution_id != r.execution_id)
+        };
+        let runs = self.runs.values().map(run);
+        runs.filter(goes).map(|r| r.execution_id).collect()
     }
 }
 

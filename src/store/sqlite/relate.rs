@@ -83,8 +83,8 @@ fn find(db: &Connection, fix: &Fix) -> rusqlite::Result<Option<FixedError>> {
     };
     for condition in [
         "_key = ?1 AND ?2 IS NOT NULL",
-        "fingerprint = ?1 AND timestamp <= ?2 ORDER BY timestamp DESC, seq DESC",
-        "execution_id = ?1 AND level_no >= 40 AND timestamp <= ?2 ORDER BY timestamp DESC, seq DESC",
+        "fingerprint = ?1 AND timestamp <= ?2 ORDER BY timestamp DESC, seq DESC, _key DESC",
+        "execution_id = ?1 AND level_no >= 40 AND timestamp <= ?2 ORDER BY timestamp DESC, seq DESC, _key DESC",
     ] {
         let sql = format!("SELECT {ERROR} FROM log_events e WHERE {condition} LIMIT 1");
         let found = db
@@ -140,7 +140,7 @@ fn newest_open(db: &Connection, fix: &Fix, time: &str) -> rusqlite::Result<Optio
          AND e.resolved IS NULL AND e._key <> ?3 AND NOT EXISTS (SELECT 1 FROM log_causality c \
            WHERE json_extract(c.metadata, '$.fingerprint') = e.fingerprint AND c.type = 'FIXED_BY' \
            AND json_extract(c.metadata, '$.script_name') = e.script_name AND c.created_at >= e.timestamp) \
-         ORDER BY e.timestamp DESC, e.seq DESC LIMIT 1"
+         ORDER BY e.timestamp DESC, e.seq DESC, e._key DESC LIMIT 1"
     );
     db.prepare_cached(&sql)?
         .query_row(params![script, time, fix.key], error)

@@ -1,6 +1,8 @@
 //! Databases, collections, indexes, views, graphs, users: what the schema requests work on.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -67,6 +69,18 @@ pub struct Database {
     pub graphs: BTreeMap<String, Value>,
 }
 
+impl Database {
+    /// Brings a view up to date with the collections it is linked to.
+    pub fn commit_view(&mut self, view: &str) {
+        let links = self.views.get(view).and_then(|v| v["links"].as_object());
+        for name in links.into_iter().flat_map(serde_json::Map::keys) {
+            if let Some(c) = self.collections.get(name) {
+                c.commit();
+            }
+        }
+    }
+}
+
 pub struct Collection {
     pub name: String,
     pub edges: bool,
@@ -76,6 +90,16 @@ pub struct Collection {
     pub revision: u64,
     rule: Option<Validator>,
     next_index: u64,
+    viewed: RefCell<Viewed>,
+}
+
+/// What the search views show of a collection.
+#[derive(Default)]
+struct Viewed {
+    documents: Vec<Value>,
+    revision: u64,
+    /// When the first write came that they do not show.
+    behind_since: Option<Instant>,
 }
 
 impl Collection {
@@ -102,9 +126,43 @@ impl Collection {
             revision: 0,
             rule: None,
             next_index: 100,
+            viewed: RefCell::default(),
         };
         collection.change(wish)?;
         Ok(collection)
+    }
+
+    /// Something was written.
+    pub fn wrote(&mut self) {
+        self.revision += 1;
+        self.viewed.get_mut().behind_since.get_or_insert_with(Instant::now);
+    }
+
+    pub fn remove(&mut self, key: &str) -> Option<Value> {
+        let gone = self.documents.remove(key);
+        self.wrote();
+        gone
+    }
+
+    /// What views show that commit every `interval`: a write is not seen before that has passed.
+    pub fn committed(&self, interval: Duration) -> Vec<Value> {
+        let due = self
+            .viewed
+            .borrow()
+            .behind_since
+            .is_none_or(|t| t.elapsed() >= interval);
+        if due && self.viewed.borrow().revision != self.revision {
+            self.commit();
+        }
+        self.viewed.borrow().documents.clone()
+    }
+
+    pub fn commit(&self) {
+        *self.viewed.borrow_mut() = Viewed {
+            documents: self.documents.values().cloned().collect(),
+            revision: self.revision,
+            behind_since: None,
+        };
     }
 
     /// Changes the properties that may change.

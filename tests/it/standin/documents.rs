@@ -207,7 +207,7 @@ pub fn put(collection: &mut Collection, document: Value, mode: &Mode) -> Result<
             ));
         }
     }
-    collection.revision += 1;
+    collection.wrote();
     let rev = format!("_k{:06}---", collection.revision);
     map.insert("_key".into(), key.clone().into());
     map.insert("_id".into(), format!("{}/{key}", collection.name).into());

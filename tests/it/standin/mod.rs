@@ -6,7 +6,7 @@
 //! answer of its own, is checked against the OpenAPI document of the HTTP interface; a difference fails the test that
 //! caused it.
 //!
-//! It is no database: of AQL it knows the program's own queries by their text ([`aql`]) and nothing else.
+//! It is no database: of AQL it interprets what the program uses ([`aql`]) and refuses the rest.
 
 mod aql;
 mod catalog;
@@ -266,6 +266,14 @@ impl Standin {
 
     pub fn has_database(&self, database: &str) -> bool {
         self.world().databases.contains_key(database)
+    }
+
+    /// Brings the search views up to date, as the server's next commit would.
+    pub fn commit_views(&self, database: &str) {
+        if let Some(database) = self.world().databases.get_mut(database) {
+            let views: Vec<String> = database.views.keys().cloned().collect();
+            views.iter().for_each(|v| database.commit_view(v));
+        }
     }
 
     /// Looks into, or changes, everything there is.

@@ -24,8 +24,8 @@ pub struct World {
     pub secret: u64,
     pub logins: u64,
     pub read_only: bool,
-    /// By cursor: the size of its pages, and the rows it has still to give.
-    pub cursors: BTreeMap<String, (usize, Vec<Value>)>,
+    /// Results that have still rows to give.
+    pub cursors: BTreeMap<String, aql::Open>,
     next_id: u64,
     born: Instant,
 }
@@ -255,8 +255,8 @@ impl World {
             (_, ["_api", "view", ..]) => self.views(request, &seat, &rest[2..]),
             (_, ["_api", "gharial", ..]) => self.graphs(request, &seat, &rest[2..]),
             ("POST", ["_api", "document", collection]) => self.insert(request, &seat, collection),
-            (_, ["_api", "cursor", ..]) => aql::cursor(self, request, database, &rest[2..]),
-            ("POST", ["_api", "explain"]) => aql::explain(request),
+            (_, ["_api", "cursor", ..]) => aql::cursor(self, request, &seat, &rest[2..]),
+            ("POST", ["_api", "explain"]) => aql::explain(self, request, &seat),
             _ => Err(Response::error(404, 404, "unknown path")),
         }
     }
@@ -335,12 +335,9 @@ impl World {
                 Ok(Response::ok(200, collection.properties.clone()))
             }
             ("PUT", [name, "truncate"]) => {
-                database
-                    .collections
-                    .get_mut(*name)
-                    .ok_or_else(missing)?
-                    .documents
-                    .clear();
+                let collection = database.collections.get_mut(*name).ok_or_else(missing)?;
+                collection.documents.clear();
+                collection.wrote();
                 Ok(Response::ok(200, json!({})))
             }
             _ => Err(Response::error(404, 404, "unknown path")),
@@ -407,7 +404,8 @@ impl World {
                 for sort in view["primarySort"].as_array_mut().into_iter().flatten() {
                     *sort = json!({"field": sort["field"], "asc": sort["direction"] == "asc"});
                 }
-                database.views.insert(name, view.clone());
+                database.views.insert(name.clone(), view.clone());
+                database.commit_view(&name);
                 Ok(Response::json(201, &view))
             }
             ("GET", [name] | [name, "properties"]) => Ok(Response::ok(
@@ -498,9 +496,9 @@ impl World {
 }
 
 /// Who asks in which database.
-struct Seat<'a> {
-    database: &'a str,
-    user: &'a User,
+pub struct Seat<'a> {
+    pub database: &'a str,
+    pub user: &'a User,
     grant: Grant,
 }
 
@@ -512,7 +510,7 @@ impl Seat<'_> {
         Ok(())
     }
 
-    fn writes(&self, collection: &str, read_only: bool) -> Result<(), Refusal> {
+    pub fn writes(&self, collection: &str, read_only: bool) -> Result<(), Refusal> {
         match self.user.on_collection(collection) {
             Grant::None => Err(Response::error(403, 11, "forbidden")),
             Grant::Read => Err(Response::error(403, 1004, "collection is read-only for this user")),

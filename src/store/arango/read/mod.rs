@@ -105,9 +105,10 @@ impl ArangoReader {
         Ok(rows)
     }
 
-    /// A query that deletes.
-    fn change(&self, file: &str, binds: &Value) -> Result<(), ReadError> {
-        self.wait(self.client.change_with(file, binds))
+    /// A query that deletes. Returns how many documents it did delete.
+    fn change(&self, file: &str, binds: &Value) -> Result<u64, ReadError> {
+        let stats = self.wait(self.client.change_with(file, binds))?;
+        Ok(stats.writes_executed)
     }
 }
 
