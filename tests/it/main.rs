@@ -22,6 +22,7 @@ mod metrics;
 mod monitor;
 mod notes_agent;
 mod place;
+mod query_arango;
 mod query_cli;
 mod query_more;
 mod recorder;
