@@ -3,6 +3,7 @@
 mod agent;
 mod arango_delivery;
 mod arango_live;
+mod arango_outage;
 mod arango_schema;
 mod cases_agent;
 mod cases_files;

@@ -118,7 +118,7 @@ async fn find(client: &Client, fix: &Fix) -> Result<Option<FixedError>, Error> {
         return one(
             client,
             NEWEST_OPEN,
-            json!({"script": script, "time": time, "own": fix.key}),
+            json!({"script": script, "time": time, "own": fix.key, "description": fix.description}),
         )
         .await;
     };

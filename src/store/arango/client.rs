@@ -19,6 +19,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, Hea
 
 use super::auth::Auth;
 use super::errors::{ApiError, Error};
+use super::queue::{self, Queue};
 pub use super::request::{Answer, Request, Scope};
 use super::request::{bad_endpoint, endpoint};
 use crate::config;
@@ -40,6 +41,7 @@ pub struct Client {
     timeout: Duration,
     gzip: bool,
     hold: Mutex<Option<Instant>>,
+    queue: Queue,
 }
 
 impl Client {
@@ -86,6 +88,7 @@ impl Client {
             timeout: settings.timeout,
             gzip: settings.compression == config::Compression::Gzip,
             hold: Mutex::new(None),
+            queue: Queue::new(settings.timeout),
         })
     }
 
@@ -99,6 +102,12 @@ impl Client {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// How long requests wait in the server's queue, by its latest answer.
+    #[must_use]
+    pub fn queue_time(&self) -> Duration {
+        self.queue.last()
     }
 
     /// The endpoint in use, without credentials.
@@ -261,6 +270,9 @@ impl Client {
         if let Some(auth) = auth {
             out = out.header(AUTHORIZATION, auth.clone());
         }
+        if request.scope != Scope::Open {
+            out = out.header(&queue::HEADER, self.queue.limit());
+        }
         if let Some(body) = &request.body {
             out = out
                 .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
@@ -275,6 +287,7 @@ impl Client {
             reason: reason(&e),
         };
         let mut response = out.send().await.map_err(unreachable)?;
+        self.queue.note(response.headers());
         let retry_after = response
             .headers()
             .get(RETRY_AFTER)

@@ -31,6 +31,7 @@ pub mod cursor;
 pub mod definitions;
 pub mod deliver;
 pub mod errors;
+pub mod queue;
 pub mod read;
 pub mod request;
 pub mod runs;

@@ -162,7 +162,6 @@ impl Response {
     /// Writes the answer, or half of it.
     pub fn write(&self, stream: &mut impl Wire, half: bool) -> std::io::Result<()> {
         let mut out = format!("HTTP/1.1 {} Any\r\nServer: stand-in\r\n", self.status).into_bytes();
-        out.extend_from_slice(b"X-Arango-Queue-Time-Seconds: 0.000000\r\n");
         out.extend_from_slice(b"Content-Type: application/json; charset=utf-8\r\nConnection: Keep-Alive\r\n");
         for (name, value) in &self.headers {
             out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());

@@ -24,6 +24,8 @@ pub struct World {
     pub secret: u64,
     pub logins: u64,
     pub read_only: bool,
+    /// Seconds that requests wait in the queue, as far as answers say.
+    pub queue_time: f64,
     /// Results that have still rows to give.
     pub cursors: BTreeMap<String, aql::Open>,
     next_id: u64,
@@ -51,6 +53,7 @@ impl World {
             secret: 1,
             logins: 0,
             read_only: false,
+            queue_time: 0.0,
             cursors: BTreeMap::new(),
             next_id: 1000,
             born: Instant::now(),
@@ -123,6 +126,9 @@ impl World {
         } else {
             documents::parse(&plain.body)
         };
+        let mut response = response;
+        let waited = format!("{:.6}", self.queue_time);
+        response.headers.push(("X-Arango-Queue-Time-Seconds".into(), waited));
         self.violations.extend(openapi::check(&plain, body.as_ref(), &response));
         self.note(&plain, response.status);
         response
@@ -215,6 +221,13 @@ impl World {
             _ => {}
         }
         let user = user?;
+        let limit: f64 = request
+            .header("x-arango-queue-time-seconds")
+            .and_then(|l| l.parse().ok())
+            .unwrap_or(0.0);
+        if limit > 0.0 && self.queue_time > limit {
+            return Err(Response::error(412, 21004, "queue time violated"));
+        }
         let ["_db", database, rest @ ..] = path.as_slice() else {
             return Err(Response::error(404, 0, ""));
         };
