@@ -8,6 +8,7 @@
 //! embedded store writes on another, and the state is written on threads that may block.
 
 pub mod chores;
+mod footprint;
 pub mod monitoring;
 pub mod retention;
 pub mod spooler;
@@ -64,6 +65,7 @@ pub enum AgentError {
 /// # Errors
 /// See [`AgentError`].
 pub fn run(settings: Settings, options: RunOptions) -> Result<(), AgentError> {
+    footprint::limit_allocator();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -74,6 +76,9 @@ pub fn run(settings: Settings, options: RunOptions) -> Result<(), AgentError> {
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
 }
+
+pub use crate::source::archive::Kind as ArchiveKind;
+pub use crate::source::decoder::unpack;
 
 /// The time, everywhere in the agent.
 fn now() -> Micros {
@@ -184,6 +189,7 @@ impl Agent {
         if !self.options.once {
             start::say_ready(&self.settings, listening.as_deref());
         }
+        footprint::release_code();
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
 
         let ended = self.until_told(&commands, reports, &mut driving).await;
@@ -318,7 +324,8 @@ impl Agent {
             Arc::clone(&self.intake) as Arc<dyn crate::source::Intake>,
             Arc::clone(&self.files),
         )
-        .map_err(|e| AgentError::Unusable(e.to_string()))?;
+        .map_err(|e| AgentError::Unusable(e.to_string()))?
+        .unpacking_by(PathBuf::from("/proc/self/exe"));
         let (commands, rx) = mpsc::channel();
         let (report, reports) = tokio::sync::oneshot::channel();
         let once = self.options.once;

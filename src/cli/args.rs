@@ -105,6 +105,16 @@ Examples:
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+    /// What the agent has done by a process of its own: decompress standard input to standard output
+    #[command(hide = true)]
+    Unpack {
+        /// gz, bz2, xz, lzma, zst or zip
+        #[arg(value_name = "KIND")]
+        kind: String,
+        /// Number of the member of a zip
+        #[arg(value_name = "MEMBER")]
+        member: Option<usize>,
+    },
     /// Print the manual page, or write all of them into a directory
     #[command(hide = true)]
     Man {

@@ -90,6 +90,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Completions { shell } => return shell::completions(*shell),
         Verb::Man { dir } => return shell::man(dir.as_deref()),
         Verb::Demo(args) => return demo::run(args),
+        Verb::Unpack { kind, member } => return run::unpack(kind, *member),
         _ => {}
     }
     let (settings, warnings) = Settings::load(&sources)?;
@@ -107,6 +108,6 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Monitor(args) => monitor::run(args, &context),
         Verb::Stress(args) => stress::run(args, &context),
         // These need no configuration and were done above.
-        Verb::Completions { .. } | Verb::Man { .. } | Verb::Demo(_) => Ok(Exit::Done),
+        Verb::Completions { .. } | Verb::Man { .. } | Verb::Demo(_) | Verb::Unpack { .. } => Ok(Exit::Done),
     }
 }

@@ -1,11 +1,11 @@
 //! `run`: the agent itself.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 
 use super::Context;
 use super::args::Run;
 use super::exit::{Exit, Failure};
-use crate::agent::{self, AgentError, RunOptions};
+use crate::agent::{self, AgentError, ArchiveKind, RunOptions};
 use crate::config::Settings;
 
 /// Runs the agent until it is told to stop, or, with `--once`, until everything is stored.
@@ -29,4 +29,19 @@ pub fn run(args: &Run, context: Context) -> Result<Exit, Failure> {
         AgentError::Store(_) => Failure::store(e),
     })?;
     Ok(Exit::Done)
+}
+
+/// Decompresses for the agent, whose memory stays small.
+///
+/// # Errors
+/// An archive that is damaged, or of no known kind.
+pub fn unpack(kind: &str, member: Option<usize>) -> Result<Exit, Failure> {
+    let kind = ArchiveKind::named(kind).ok_or_else(|| Failure::usage(format!("{kind}: no kind of archive")))?;
+    match agent::unpack(kind, member) {
+        Ok(()) => Ok(Exit::Done),
+        // The agent has read what it wanted.
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(Exit::Nothing),
+        Err(e) => Err(Failure::usage(e)),
+    }
 }

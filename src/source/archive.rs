@@ -9,14 +9,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
+use super::decoder::{self, Apart};
+
 /// So many first bytes tell the kind.
 pub const MAGIC: usize = 512;
-
-/// xz files made with `-9` need 65 MiB; a dictionary beyond this is refused.
-const XZ_MEMORY: u64 = 100 << 20;
-
-/// zstd windows up to 128 MiB exist (`--long`); more than 8 MiB is not what log rotation writes.
-const ZSTD_WINDOW_LOG: u32 = 25;
 
 /// What is done with a member: its path, `None` where the archive is one compressed file, and its bytes.
 pub type Visit<'a> = dyn FnMut(Option<&Path>, &mut dyn Read) -> io::Result<()> + 'a;
@@ -53,30 +49,16 @@ pub fn kind(start: &[u8]) -> Option<Kind> {
 }
 
 /// Calls `visit` with each regular file inside: its path, `None` where the archive is one compressed file, and its
-/// bytes. `visit` may leave bytes unread.
+/// bytes. `visit` may leave bytes unread. `program` decompresses what takes much memory, see [`decoder`].
 ///
 /// # Errors
 ///
 /// Of kind `UnexpectedEof` where the archive ends too early; any other where it is damaged, and what `visit` returns.
-pub fn each_member(file: File, kind: Kind, visit: &mut Visit<'_>) -> io::Result<()> {
+pub fn each_member(file: File, kind: Kind, program: Option<&Path>, visit: &mut Visit<'_>) -> io::Result<()> {
     match kind {
-        Kind::Zip => zip(file, visit),
+        Kind::Zip => zip(file, program, visit),
         Kind::Tar => tar(&mut BufReader::new(file), visit),
-        Kind::Gz => inner(flate2::read::MultiGzDecoder::new(file), visit),
-        Kind::Bz2 => inner(bzip2::read::MultiBzDecoder::new(file), visit),
-        Kind::Zst => {
-            let mut decoder = zstd::stream::read::Decoder::new(file)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            inner(decoder, visit)
-        }
-        Kind::Xz | Kind::Lzma => {
-            // Only xz streams can follow one another in a file.
-            let stream = match kind {
-                Kind::Lzma => liblzma::stream::Stream::new_lzma_decoder(XZ_MEMORY)?,
-                _ => liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?,
-            };
-            inner(liblzma::read::XzDecoder::new_stream(file, stream), visit)
-        }
+        _ => inner(decoder::reader(file, kind, program)?, visit),
     }
 }
 
@@ -130,17 +112,25 @@ impl Read for Whole<'_> {
     }
 }
 
-fn zip(file: File, visit: &mut Visit<'_>) -> io::Result<()> {
-    let broken = |e: zip::result::ZipError| match e {
-        zip::result::ZipError::Io(e) => e,
-        other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
-    };
-    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(broken)?;
+fn zip(file: File, program: Option<&Path>, visit: &mut Visit<'_>) -> io::Result<()> {
+    use zip::CompressionMethod::{Deflated, Stored};
+    let same = file.try_clone()?;
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(decoder::broken)?;
     for index in 0..archive.len() {
-        let mut member = archive.by_index(index).map_err(broken)?;
-        if member.is_file() {
-            let path = PathBuf::from(member.name());
-            visit(Some(&path), &mut member)?;
+        // The directory alone: a decompressor is made when it is known where.
+        let listed = archive.by_index_raw(index).map_err(decoder::broken)?;
+        if !listed.is_file() {
+            continue;
+        }
+        let path = PathBuf::from(listed.name());
+        let light = matches!(listed.compression(), Stored | Deflated);
+        drop(listed);
+        let apart = program
+            .filter(|_| !light)
+            .and_then(|program| Apart::start(program, &same, Kind::Zip, Some(index)));
+        match apart {
+            Some(mut apart) => visit(Some(&path), &mut apart)?,
+            None => visit(Some(&path), &mut archive.by_index(index).map_err(decoder::broken)?)?,
         }
     }
     Ok(())
@@ -158,7 +148,7 @@ mod tests {
         file.write_all(data)?;
         file.rewind()?;
         let mut out = Vec::new();
-        each_member(file, kind(data).expect("an archive"), &mut |path, reader| {
+        each_member(file, kind(data).expect("an archive"), None, &mut |path, reader| {
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes)?;
             out.push((path.map(Path::to_path_buf), bytes));

@@ -5,6 +5,7 @@
 //! read buffer is used again, nothing is queued in between. Nothing flows back but how much room there is.
 
 pub mod archive;
+pub mod decoder;
 pub mod discovery;
 pub mod files;
 pub mod hint;

@@ -357,3 +357,86 @@ fn an_outage_longer_than_the_spool_is_caught_up_with_and_live_lines_are_not_star
     );
     assert_eq!(agent.terminate(), Some(0), "{}", place.stderr());
 }
+
+/// What decompressors need much memory for, in every format that can ask for it.
+fn large_windows(text: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut options = liblzma::stream::LzmaOptions::new_preset(9).expect("a preset");
+    options.dict_size(64 << 20);
+    let encode = |stream: Result<liblzma::stream::Stream, liblzma::stream::Error>| {
+        let mut w = liblzma::write::XzEncoder::new_stream(Vec::new(), stream.expect("an encoder"));
+        w.write_all(text).expect("written");
+        w.finish().expect("finished")
+    };
+    let mut filters = liblzma::stream::Filters::new();
+    filters.lzma2(&options);
+    let xz = encode(liblzma::stream::Stream::new_stream_encoder(
+        &filters,
+        liblzma::stream::Check::Crc32,
+    ));
+    let lzma = encode(liblzma::stream::Stream::new_lzma_encoder(&options));
+    let mut w = zstd::stream::write::Encoder::new(Vec::new(), 3).expect("an encoder");
+    w.window_log(27).expect("a window");
+    w.write_all(text).expect("written");
+    let zst = w.finish().expect("finished");
+    let mut w = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, method) in [
+        ("z.jsonl", zip::CompressionMethod::Zstd),
+        ("d.txt", zip::CompressionMethod::Deflated),
+    ] {
+        let options = zip::write::SimpleFileOptions::default().compression_method(method);
+        w.start_file(name, options).expect("a member");
+        w.write_all(if name == "d.txt" { b"" } else { text }).expect("written");
+    }
+    let zip = w.finish().expect("finished").into_inner();
+    let mut w = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+    w.write_all(text).expect("written");
+    vec![
+        ("xz", xz),
+        ("lzma", lzma),
+        ("zst", zst),
+        ("zip", zip),
+        ("bz2", w.finish().expect("finished")),
+    ]
+}
+
+#[test]
+fn archives_that_take_much_memory_are_read_whole_by_a_process_that_ends() {
+    for (suffix, packed) in large_windows(lines(0..2000).as_bytes()) {
+        let place = Place::new();
+        // The first lines are shipped while the file is plain, and the rest is in the archive alone.
+        place.append("app.jsonl", &lines(0..500));
+        place.once();
+        fs::remove_file(place.log("app.jsonl")).expect("removed");
+        fs::write(
+            place.log(&format!("app.2026-11-21_02-20-24_054432.jsonl.{suffix}")),
+            &packed,
+        )
+        .expect("written");
+        let agent = place.start();
+        place.await_events(2000);
+        let children = format!("/proc/{0}/task/{0}/children", agent.child.id());
+        eventually("no process to be left", || {
+            fs::read_to_string(&children).ok()?.is_empty().then_some(())
+        });
+        assert_eq!(agent.terminate(), Some(0), "{suffix}: {}", place.stderr());
+    }
+}
+
+#[test]
+fn an_archive_that_is_damaged_is_said_by_its_name_and_holds_nothing_up() {
+    for (suffix, mut packed) in large_windows(lines(0..2000).as_bytes()) {
+        if suffix == "zip" {
+            continue;
+        }
+        let place = Place::new();
+        place.append("app.jsonl", &line(5000));
+        let middle = packed.len() / 2;
+        packed[middle..middle + 20].fill(0x55);
+        fs::write(place.log(&format!("old.jsonl.{suffix}")), &packed).expect("written");
+        let out = place.once();
+        let log = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(log.contains(&format!("old.jsonl.{suffix}")), "{log}");
+        let stored = place.text("select message from log_events where json_extract(extra_data, '$.seq') = 5000");
+        assert_eq!(stored.len(), 1);
+    }
+}

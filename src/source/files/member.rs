@@ -72,7 +72,10 @@ impl<'a> Pass<'a> {
 
     /// Reads the archive.
     pub(super) fn run(mut self, file: fs::File, kind: archive::Kind) -> Result<Looked, Closed> {
-        let outcome = archive::each_member(file, kind, &mut |member, reader| self.member(member, reader));
+        let program = self.tailer.unpacker.clone();
+        let outcome = archive::each_member(file, kind, program.as_deref(), &mut |member, reader| {
+            self.member(member, reader)
+        });
         if self.closed {
             Err(Closed)
         } else {

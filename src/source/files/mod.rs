@@ -97,6 +97,8 @@ pub struct Tailer {
     cwd: PathBuf,
     /// The agent's own directory, which is never looked into.
     own: PathBuf,
+    /// Decompresses what takes much memory.
+    unpacker: Option<PathBuf>,
     intake: Arc<dyn Intake>,
     status: Arc<FilesStatus>,
     streams: Streams,
@@ -158,6 +160,7 @@ impl Tailer {
             patterns: Patterns::new(&cwd, &settings.include, &settings.exclude)?,
             cwd,
             own,
+            unpacker: None,
             intake,
             status,
             streams: Streams::new(next_stream_id),
@@ -198,6 +201,13 @@ impl Tailer {
     #[must_use]
     pub fn without_hints(mut self) -> Tailer {
         self.hints = Hints::new(false);
+        self
+    }
+
+    /// Has this program, a `logagent`, decompress what takes much memory.
+    #[must_use]
+    pub fn unpacking_by(mut self, program: PathBuf) -> Tailer {
+        self.unpacker = Some(program);
         self
     }
 
