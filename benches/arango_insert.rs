@@ -72,6 +72,7 @@ fn main() {
         timeout: Duration::from_secs(60),
         shards: 1,
         replication_factor: 1,
+        vector_dimensions: 0,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -111,6 +111,7 @@ fn store() -> Store {
             timeout: Duration::from_secs(60),
             shards: 1,
             replication_factor: 1,
+            vector_dimensions: 0,
         },
     }
 }

@@ -146,6 +146,8 @@ pub(super) static KEYS: &[Key] = &[
     put!("store.arangodb.timeout", settings.store.arangodb.timeout, v => v.duration(millis(100)..=HOUR)),
     put!("store.arangodb.shards", settings.store.arangodb.shards, v => small(v, 1000)),
     put!("store.arangodb.replication_factor", settings.store.arangodb.replication_factor, v => small(v, 10)),
+    put!("store.arangodb.vector_dimensions", settings.store.arangodb.vector_dimensions,
+        v => v.integer(0..=16_384).map(|n| u32::try_from(n).unwrap_or(0))),
     put!("batch.max_records", settings.batch.max_records,
         v => v.integer(1..=100_000).map(|n| usize::try_from(n).unwrap_or(usize::MAX))),
     put!("batch.max_bytes", settings.batch.max_bytes, v => v.size(4 * KIB..=64 * MIB)),

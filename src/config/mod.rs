@@ -150,6 +150,8 @@ pub struct Arangodb {
     pub timeout: Duration,
     pub shards: u32,
     pub replication_factor: u32,
+    /// Length of the vectors that are copied to an indexed collection of their own; 0: none are.
+    pub vector_dimensions: u32,
 }
 
 impl std::fmt::Debug for Arangodb {

@@ -64,6 +64,7 @@ impl Server {
                 timeout: Duration::from_secs(60),
                 shards: 1,
                 replication_factor: 1,
+                vector_dimensions: 0,
             },
         }
     }

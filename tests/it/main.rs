@@ -5,6 +5,7 @@ mod arango_delivery;
 mod arango_live;
 mod arango_outage;
 mod arango_schema;
+mod arango_vector;
 mod cases_agent;
 mod cases_files;
 mod cases_formats;

@@ -16,6 +16,9 @@ use crate::store::{AGENT_LEARNINGS, AGENT_MEMORIES, LOG_CAUSALITY, LOG_EVENTS, S
 pub const VIEW: &str = "log_events_view";
 pub const GRAPH: &str = "log_relationships";
 
+/// Copies of vectors, where they are wanted: see [`super::vector`].
+pub const LOG_EMBEDDINGS: &str = "log_embeddings";
+
 /// Which agent does what only one at a time should do.
 pub const LEASES: &str = "logagent_leases";
 
@@ -141,7 +144,7 @@ pub fn collections(settings: &config::Arangodb) -> Vec<Collection> {
         rule,
         shards,
     };
-    vec![
+    let mut all = vec![
         document(LOG_EVENTS, events(), settings.shards.max(1)),
         document(SCRIPT_RUNS, runs(), 1),
         document(AGENT_LEARNINGS, learnings(), 1),
@@ -153,7 +156,12 @@ pub fn collections(settings: &config::Arangodb) -> Vec<Collection> {
             shards: 1,
         },
         document(LEASES, leases(), 1),
-    ]
+    ];
+    if settings.vector_dimensions > 0 {
+        let rule = embeddings(settings.vector_dimensions);
+        all.push(document(LOG_EMBEDDINGS, rule, settings.shards.max(1)));
+    }
+    all
 }
 
 fn events() -> Value {
@@ -210,6 +218,15 @@ fn memories() -> Value {
             "content": text(), "type": text(), "timestamp": time(), "metadata": {"type": "object"},
             "access_count": whole(),
         }),
+    )
+}
+
+fn embeddings(dimensions: u32) -> Value {
+    let vector = json!({"type": "array", "items": {"type": "number"}, "minItems": dimensions, "maxItems": dimensions});
+    rule(
+        LOG_EMBEDDINGS,
+        &["embeddings"],
+        json!({"embeddings": vector, "timestamp": time(), "execution_id": text(), "script_name": text()}),
     )
 }
 

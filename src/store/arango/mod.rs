@@ -37,6 +37,7 @@ pub mod request;
 pub mod runs;
 pub mod schema;
 pub mod upkeep;
+pub mod vector;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,6 +96,22 @@ impl Arango {
         let _one_at_a_time = self.runs.lock().await;
         runs::write(&self.client, &batch.runs).await
     }
+
+    /// Copies of vectors, where they are wanted. What the server refuses of them is no loss: they stand with their events.
+    async fn write_vectors(&self, batch: &Batch) -> Result<(), WriteError> {
+        if self.settings.vector_dimensions == 0 {
+            return Ok(());
+        }
+        let copies = vector::copies(&batch.events, self.settings.vector_dimensions);
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let load = Load::Own(Arc::new(copies));
+        for refused in deliver(&self.client, &self.memory, definitions::LOG_EMBEDDINGS, load).await? {
+            tracing::warn!(key = refused.key, "a vector is not copied: {}", refused.reason);
+        }
+        Ok(())
+    }
 }
 
 impl Sink for Arango {
@@ -105,6 +122,7 @@ impl Sink for Arango {
         let mut rejected = events?;
         let stored = (batch.events.len() - rejected.len().min(batch.events.len())) as u64;
         rejected.extend(runs?);
+        self.write_vectors(batch).await?;
         let load = Load::Learnings(Arc::clone(batch));
         rejected.extend(deliver(&self.client, &self.memory, AGENT_LEARNINGS, load).await?);
         let load = Load::Memories(Arc::clone(batch));

@@ -14,8 +14,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, Request, Scope};
-use super::definitions::{self, Collection, GRAPH, INDEXES, Index, VIEW};
+use super::definitions::{self, Collection, GRAPH, INDEXES, Index, LOG_EMBEDDINGS, VIEW};
 use super::errors::Error;
+use super::vector;
 use crate::config;
 use crate::store::{LOG_CAUSALITY, SchemaAction, SchemaObject, WriteError};
 
@@ -32,6 +33,7 @@ pub async fn ensure(client: &Client, settings: &config::Arangodb, dry: bool) -> 
         settings,
         dry,
         nothing_there: false,
+        server: String::new(),
         done: Vec::new(),
     };
     work.database().await?;
@@ -46,15 +48,14 @@ pub async fn ensure(client: &Client, settings: &config::Arangodb, dry: bool) -> 
     }
     work.view().await.map_err(|e| fail(VIEW, e))?;
     work.graph().await.map_err(|e| fail(GRAPH, e))?;
+    work.vector().await;
     Ok(work.done)
 }
 
 /// The server's version and whether it is new enough. Servers that keep their version to themselves pass.
 pub fn check_version(version: Option<&str>) -> Result<(), WriteError> {
     let Some(version) = version else { return Ok(()) };
-    let mut parts = version.split(['.', '-']).map(|p| p.parse::<u32>().unwrap_or(0));
-    let mut next = || parts.next().unwrap_or(0);
-    if (next(), next(), next()) >= OLDEST {
+    if vector::version(version) >= OLDEST {
         return Ok(());
     }
     let (a, b, c) = OLDEST;
@@ -69,6 +70,8 @@ struct Work<'a> {
     dry: bool,
     /// The database does not exist, and a dry run will not make it: all is to be created.
     nothing_there: bool,
+    /// Its version, or nothing where it keeps that to itself.
+    server: String,
     done: Vec<SchemaObject>,
 }
 
@@ -129,13 +132,33 @@ impl Work<'_> {
         }
     }
 
-    async fn version(&self, scope: Scope) -> Result<Option<String>, Error> {
+    async fn version(&mut self, scope: Scope) -> Result<Option<String>, Error> {
         let body: Value = self
             .client
             .send(Request::get(&["_api", "version"]).scope(scope))
             .await?
             .json()?;
-        Ok(body.get("version").and_then(Value::as_str).map(str::to_string))
+        let version = body.get("version").and_then(Value::as_str).map(str::to_string);
+        self.server = version.clone().unwrap_or_default();
+        Ok(version)
+    }
+
+    /// The vector index is an addition: what stands in its way is said, and is no failure.
+    async fn vector(&mut self) {
+        let dimensions = self.settings.vector_dimensions;
+        if dimensions == 0 {
+            return;
+        }
+        let name = format!("{LOG_EMBEDDINGS}/{}", vector::INDEX);
+        match vector::ensure(self.client, &self.server, dimensions, self.dry).await {
+            Ok(Some(action)) => self.report(name, action),
+            Ok(None) => {}
+            Err(e) => tracing::warn!(
+                "{name}: {e}{}; is the server started with {}? Vectors are kept without the index",
+                e.advice(),
+                vector::option(vector::version(&self.server))
+            ),
+        }
     }
 
     /// A user who may not see a database is told the same (401) whether it exists or not, so `_system` is asked

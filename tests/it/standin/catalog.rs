@@ -212,6 +212,41 @@ impl Collection {
             .collect()
     }
 
+    /// Whether a vector index can be made: the server's option, its demands, and vectors to train it with. Errors are
+    /// (number, text); that of a server without the option is a guess.
+    pub fn may_have_vectors(&self, wish: &Value, version: &str, option: bool) -> Result<(), (i64, String)> {
+        let patch: u32 = version.rsplit('.').next().and_then(|p| p.parse().ok()).unwrap_or(0);
+        if !option {
+            return Err((10, "vector index feature is not enabled".into()));
+        }
+        let lists = wish["params"]["nLists"].as_u64();
+        if patch < 10 && lists.is_none() {
+            return Err((10, "nLists is required".into()));
+        }
+        if patch < 6 && wish.get("sparse").is_some_and(|s| *s == true) {
+            return Err((10, "a vector index cannot be sparse".into()));
+        }
+        let field = wish["fields"][0].as_str().unwrap_or_default();
+        let dimension = wish["params"]["dimension"].as_u64();
+        let fits = |d: &&Value| d[field].as_array().map(|v| v.len() as u64) == dimension;
+        let fitting = self.documents.values().filter(fits).count();
+        if patch < 9 && (fitting < self.documents.len() || (fitting as u64) < lists.unwrap_or(1)) {
+            return Err((1555, "not enough vectors to train the index".into()));
+        }
+        Ok(())
+    }
+
+    /// What a vector index of an early version says to a document without a fitting vector.
+    pub fn vector_violation(&self, document: &serde_json::Map<String, Value>) -> Option<String> {
+        let mut vector = self.indexes.iter().filter(|i| i["type"] == "vector");
+        vector.find_map(|i| {
+            let field = i["fields"][0].as_str()?;
+            let given = document.get(field).and_then(Value::as_array).map(|v| v.len() as u64);
+            let fits = given == i["params"]["dimension"].as_u64();
+            (!fits).then(|| format!("vector field not present in document: {field}"))
+        })
+    }
+
     /// The status and the index: 201 if it is new. Errors are (status, number, text).
     pub fn add_index(&mut self, wish: &Value) -> Result<(u16, Value), (u16, i64, String)> {
         let flag = |v: &Value, name: &str| v.get(name).and_then(Value::as_bool).unwrap_or(false);

@@ -191,6 +191,9 @@ pub fn put(collection: &mut Collection, document: Value, mode: &Mode) -> Result<
     if let Some(message) = collection.violation(&Value::Object(visible)) {
         return Err(RecordError::new(1620, &message));
     }
+    if let Some(message) = collection.vector_violation(&map) {
+        return Err(RecordError::new(10, &message));
+    }
     for fields in collection.unique() {
         let of = |d: &Map<String, Value>| -> Vec<Value> {
             fields.iter().map(|f| d.get(f).cloned().unwrap_or_default()).collect()

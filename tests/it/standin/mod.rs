@@ -38,6 +38,8 @@ pub struct Options {
     pub users: Vec<User>,
     /// Databases besides `_system`.
     pub databases: Vec<&'static str>,
+    /// Started with the option for vector indexes of its version.
+    pub vectors: bool,
     /// Bodies above this size get a 413.
     pub max_body: usize,
     /// More documents than this in one request hit the resource limit (error 32).
@@ -52,6 +54,7 @@ impl Default for Options {
             token_life: Duration::from_secs(3600),
             users: vec![User::root("root", "secret-of-root")],
             databases: Vec::new(),
+            vectors: false,
             max_body: 1 << 30,
             max_documents: usize::MAX,
         }
@@ -199,6 +202,7 @@ impl Standin {
             timeout: Duration::from_secs(5),
             shards: 1,
             replication_factor: 1,
+            vector_dimensions: 0,
         }
     }
 

@@ -325,6 +325,12 @@ impl World {
                                     "isSystem": false, "globallyUniqueId": p["globallyUniqueId"]});
                 Ok(Response::ok(200, answer))
             }
+            ("GET", [name, "count"]) => {
+                let c = database.collections.get(*name).ok_or_else(missing)?;
+                let mut answer = c.properties.clone();
+                answer["count"] = c.documents.len().into();
+                Ok(Response::ok(200, answer))
+            }
             ("GET", [name, "figures"]) => {
                 let c = database.collections.get(*name).ok_or_else(missing)?;
                 let bytes: usize = c.documents.values().map(|d| d.to_string().len()).sum();
@@ -358,7 +364,7 @@ impl World {
     }
 
     fn indexes(&mut self, request: &Request, seat: &Seat<'_>, rest: &[&str]) -> Result<Response, Refusal> {
-        let read_only = self.read_only;
+        let (read_only, version, vectors) = (self.read_only, self.options.version, self.options.vectors);
         let name = request
             .param("collection")
             .or(rest.first().copied())
@@ -375,6 +381,11 @@ impl World {
             ("POST", []) => {
                 seat.administers(read_only)?;
                 let body = World::body(request)?;
+                if body["type"] == "vector" {
+                    collection
+                        .may_have_vectors(&body, version, vectors)
+                        .map_err(|(n, m)| Response::error(400, n, &m))?;
+                }
                 match collection.add_index(&body) {
                     Ok((status, index)) => Ok(Response::ok(status, index)),
                     Err((status, num, text)) => Err(Response::error(status, num, &text)),

@@ -40,6 +40,8 @@ const RUNTIME: Duration = Duration::from_secs(30);
 pub struct ArangoReader {
     pub(self) client: Client,
     name: String,
+    /// Vectors are copied, and go with their events.
+    pub(self) vectors: bool,
     /// Taken only when the reader goes.
     runtime: Option<Runtime>,
 }
@@ -58,6 +60,7 @@ impl ArangoReader {
         Ok(ArangoReader {
             name: format!("{}/{}", client.endpoint(), client.database()),
             client,
+            vectors: settings.vector_dimensions > 0,
             runtime: Some(runtime),
         })
     }

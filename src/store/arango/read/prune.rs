@@ -120,6 +120,10 @@ impl Pass<'_> {
         let keys: Vec<&String> = doomed.iter().map(|d| &d.key).collect();
         let file = include_str!("../queries/prune_events.aql");
         self.done.events += self.store.change(file, &json!({"keys": keys}))?;
+        if self.store.vectors {
+            let file = include_str!("../queries/prune_embeddings.aql");
+            self.store.change(file, &json!({"keys": keys}))?;
+        }
         let mut touched: Vec<&String> = doomed.iter().map(|d| &d.execution_id).collect();
         touched.sort_unstable();
         touched.dedup();
