@@ -14,7 +14,7 @@ use logagent::store::runs::merge;
 use logagent::store::{Batch, RunEnd, RunUpdate, Sink, Status};
 use serde_json::{Value, json};
 
-use crate::standin::Standin;
+use crate::standin::{Grant, Options, Standin, User};
 use crate::store_contract::arango::without_the_servers_own;
 
 const VARIABLE: &str = "LOGAGENT_TEST_ARANGO_URL";
@@ -24,7 +24,11 @@ pub struct Server {
     endpoint: String,
     username: String,
     password: String,
+    real: bool,
 }
+
+/// A user who may see nothing, and whom no server has before this test.
+const STRANGER: &str = "logagent_test_stranger";
 
 impl Server {
     /// `None`, said once and past the test runner's capture, where none is named.
@@ -44,6 +48,7 @@ impl Server {
             endpoint: format!("{scheme}://{host}"),
             username: username.to_string(),
             password: password.to_string(),
+            real: true,
         })
     }
 
@@ -133,11 +138,20 @@ fn the_assumptions_hold_on_a_real_arangodb_where_one_is_named() {
 /// Not to prove anything about the server: it keeps this test in order, and the stand-in true to what it assumes.
 #[test]
 fn the_stand_in_assumes_the_same() {
-    let standin = Standin::start();
+    let stranger = User {
+        everywhere: Grant::None,
+        ..User::root(STRANGER, "secret-of-stranger")
+    };
+    let standin = Standin::with(Options {
+        users: vec![User::root("root", "secret-of-root"), stranger],
+        vectors: true,
+        ..Options::default()
+    });
     assumptions(&Server {
         endpoint: standin.url(),
         username: "root".into(),
         password: "secret-of-root".into(),
+        real: false,
     });
 }
 
@@ -162,12 +176,19 @@ fn assumptions(server: &Server) {
         bodies_that_are_refused_whole(client).await;
         names_that_exist(client).await;
         a_missing_database(server).await;
+        a_database_that_may_not_be_seen(server, &database).await;
+        if server.real {
+            // No part of what is used, so the stand-in has none of it.
+            positions_that_an_import_names(client).await;
+        }
         compressed_bodies(&database).await;
         availability(client).await;
         what_explain_says(client).await;
-        a_limit_on_queueing(client).await;
+        limits_on_queries(client).await;
+        a_limit_on_queueing(&database).await;
         a_late_view(client).await;
         merging_runs_as_the_pure_rules_do(&store).await;
+        events_beside_a_vector_index(&database).await;
     });
 }
 
@@ -234,6 +255,128 @@ async fn a_missing_database(server: &Server) {
     assert_eq!((status, num), (404, Some(1228)), "for a user who may see all databases");
 }
 
+/// Whether a database is missing or hidden must look the same to who may not see it, and is no reason to stop.
+async fn a_database_that_may_not_be_seen(server: &Server, database: &Database) {
+    let root = Arango::open(&database.settings).unwrap();
+    let user = ["_api", "user", STRANGER];
+    if server.real {
+        let body = json!({"user": STRANGER, "passwd": "secret-of-stranger"}).to_string();
+        let made = Request::post(&user[..2], body.into()).scope(Scope::System);
+        let (status, ..) = ask(root.client(), made).await;
+        assert!(matches!(status, 201 | 409), "a user: {status}");
+    }
+    for name in [&database.settings.database, "script_logs_test_of_nobody"] {
+        for auth in [config::Auth::Basic, config::Auth::Jwt] {
+            let mut settings = database.settings.clone();
+            settings.database = name.to_string();
+            settings.username = STRANGER.into();
+            settings.password = "secret-of-stranger".into();
+            settings.auth = auth;
+            let store = Arango::open(&settings).unwrap();
+            let (status, num, _) = ask(store.client(), insert("[]", "")).await;
+            assert_eq!((status, num), (401, Some(11)), "{name} {auth:?}");
+            let refused = store.write(&Arc::new(events(1))).await;
+            assert!(
+                matches!(&refused, Err(logagent::store::WriteError::Refused(_))),
+                "{refused:?}"
+            );
+        }
+    }
+    if server.real {
+        let gone = Request::new(reqwest::Method::DELETE, &user).scope(Scope::System);
+        let _ = root.client().send(gone).await;
+    }
+}
+
+fn events(n: usize) -> Batch {
+    let mut batch = Batch::default();
+    (0..n).for_each(|i| batch.events.push(event(&format!("e{i}")).as_bytes()));
+    batch
+}
+
+/// Why documents do not travel by import: positions have two bases, and there are no numbers.
+async fn positions_that_an_import_names(client: &Client) {
+    let good = event("imported");
+    let body = format!("{good}\n{{broken\n\n{good}\n");
+    let query = "collection=log_events&type=documents&details=true&onDuplicate=error";
+    let (status, _, body) = ask(client, Request::post(&["_api", "import"], body.into()).query(query)).await;
+    assert_eq!(
+        (status, &body["created"], &body["errors"], &body["empty"]),
+        (201, &json!(1), &json!(2), &json!(1))
+    );
+    let details: Vec<&str> = body["details"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    assert!(
+        details.iter().any(|d| d.starts_with("at position 2: ")),
+        "lines from 1: {details:?}"
+    );
+    assert!(
+        details.iter().any(|d| d.starts_with("at position 1: ")),
+        "records from 0: {details:?}"
+    );
+}
+
+/// Many slow queries at once: what is sent beside them is done, or refused as overload, and never anything else.
+async fn a_limit_on_queueing(database: &Database) {
+    let slow = Arango::open(&database.settings).unwrap();
+    let mut settings = database.settings.clone();
+    settings.timeout = Duration::from_millis(400);
+    let hurried = Arango::open(&settings).unwrap();
+    let nothing = json!({});
+    let options = QueryOptions::default();
+    let load = (0..64).map(|_| slow.client().rows::<_, Value>("RETURN SLEEP(0.05)", &nothing, &options));
+    let flood = futures_util::future::join_all(load);
+    let writes = async {
+        let mut shed = 0;
+        for _ in 0..20 {
+            match hurried.write(&Arc::new(events(1))).await {
+                Ok(_) => {}
+                Err(logagent::store::WriteError::Away(e)) if e.contains("21004") => shed += 1,
+                Err(logagent::store::WriteError::Away(e)) if e.contains("timed out") => {}
+                Err(e) => panic!("{e}"),
+            }
+        }
+        shed
+    };
+    let (_, shed) = tokio::join!(flood, writes);
+    println!(
+        "under load {shed} of 20 writes were shed; the queue took {:?}",
+        hurried.client().queue_time()
+    );
+}
+
+/// Where the server is started with the option of its version; else the vectors are kept without an index.
+async fn events_beside_a_vector_index(database: &Database) {
+    let mut settings = database.settings.clone();
+    settings.vector_dimensions = 3;
+    let store = Arango::open(&settings).unwrap();
+    store.ensure_schema(false).await.expect("the schema with vectors");
+    for part in 0..2 {
+        let mut batch = Batch::default();
+        for n in 0..1200 {
+            let vector = if n % 10 == 0 {
+                String::new()
+            } else {
+                format!(",\"embeddings\":[1,{n},{part}]")
+            };
+            let doc = event(&format!("vector{part}_{n}"));
+            batch.events.push(doc.replace('}', &format!("{vector}}}")).as_bytes());
+        }
+        let report = store.write(&Arc::new(batch)).await.expect("events with vectors");
+        assert_eq!((report.stored, report.rejected.len()), (1200, 0), "part {part}");
+        let made = store.ensure_schema(false).await.expect("the schema with an index");
+        let index = made.iter().find(|o| o.name == "log_embeddings/vector");
+        println!("vector index after part {part}: {:?}", index.map(|o| o.action));
+    }
+    let path = ["_api", "collection", "log_embeddings", "count"];
+    let (_, _, body) = ask(store.client(), Request::get(&path)).await;
+    assert_eq!(body["count"], 2160);
+}
+
 async fn compressed_bodies(database: &Database) {
     let mut settings = database.settings.clone();
     settings.compression = config::Compression::Gzip;
@@ -270,7 +413,7 @@ async fn what_explain_says(client: &Client) {
     assert!(reads.reads_only());
 }
 
-async fn a_limit_on_queueing(client: &Client) {
+async fn limits_on_queries(client: &Client) {
     let slow = QueryOptions {
         max_runtime: Duration::from_millis(200),
         ..QueryOptions::default()
