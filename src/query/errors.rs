@@ -19,7 +19,7 @@ use super::render::{Paint, Row};
 use super::scope::{EVENT_FIELDS, Scope, hints, split_terms};
 use super::window::{DAY, duration};
 use super::{AskError, Asking, Window};
-use crate::store::search::{After, By, Count, CountAsk, Filter, Fixed};
+use crate::store::search::{After, By, Count, CountAsk, EventAsk, Filter, Fixed, Order};
 use crate::store::stored::{ERROR, Event};
 
 /// Names of executions shown of one group, the newest.
@@ -112,7 +112,6 @@ pub fn errors(ask: &Asking<'_>, args: &Errors) -> Result<Found, AskError> {
 struct Tally {
     count: u64,
     last: String,
-    newest: String,
     /// Time of the last error of each script, of all time once known.
     scripts: BTreeMap<Option<String>, String>,
     /// The newest executions: (last error, name).
@@ -126,7 +125,7 @@ fn tally(ask: &Asking<'_>, filter: &Filter) -> Result<HashMap<String, Tally>, As
     let question = CountAsk {
         filter: filter.clone(),
         by: vec![field("fingerprint"), field("script_name"), field("execution_id")],
-        newest: true,
+        newest: false,
     };
     ask.store.counts(&question, &mut |row: Count| {
         let mut by = row.by.into_iter();
@@ -136,9 +135,8 @@ fn tally(ask: &Asking<'_>, filter: &Filter) -> Result<HashMap<String, Tally>, As
         }
         let group = groups.entry(print).or_default();
         group.count += row.count;
-        if (&row.last, &row.newest) > (&group.last, &group.newest) {
+        if row.last > group.last {
             group.last.clone_from(&row.last);
-            group.newest = row.newest;
         }
         let script = group.scripts.entry(by.next().flatten()).or_default();
         if *script < row.last {
@@ -158,7 +156,7 @@ fn tally(ask: &Asking<'_>, filter: &Filter) -> Result<HashMap<String, Tally>, As
 
 fn groups(ask: &Asking<'_>, scope: &Scope, only_new: bool) -> Result<Answer<ErrorGroup>, AskError> {
     let mut found: Vec<(String, Tally)> = tally(ask, &scope.filter)?.into_iter().collect();
-    found.sort_by(|a, b| (&b.1.last, &b.1.newest).cmp(&(&a.1.last, &a.1.newest)));
+    found.sort_by(|a, b| (&b.1.last, &b.0).cmp(&(&a.1.last, &a.0)));
     if scope.oldest_first {
         found.reverse();
     }
@@ -176,7 +174,8 @@ fn groups(ask: &Asking<'_>, scope: &Scope, only_new: bool) -> Result<Answer<Erro
     let fixes = ask.store.fixes(&prints)?;
     let mut items = Vec::with_capacity(page.len());
     for (print, group) in page {
-        items.push(describe(ask, print, group, &ever, &fixes)?);
+        let example = newest(ask, &scope.filter, &print)?;
+        items.push(describe(example, print, group, &ever, &fixes));
     }
     let end = offset + items.len();
     let hints = if total == 0 { hints(ask, scope)? } else { Vec::new() };
@@ -269,23 +268,47 @@ pub fn state<'f>(
     (if scripts.is_empty() { State::Open } else { worst }, newest)
 }
 
-fn describe(
-    ask: &Asking<'_>,
-    print: String,
-    group: Tally,
-    ever: &HashMap<String, Ever>,
-    fixes: &[Fixed],
-) -> Result<ErrorGroup, AskError> {
-    let example = ask.store.event(&group.newest)?.unwrap_or_default();
+/// The newest error of a fingerprint, by index; where there is none to go by, of those without.
+fn newest(ask: &Asking<'_>, filter: &Filter, print: &str) -> Result<Event, AskError> {
+    if print.is_empty() {
+        let mut key = String::new();
+        let question = CountAsk {
+            filter: filter.clone(),
+            by: vec![By::Field(vec!["fingerprint".into()])],
+            newest: true,
+        };
+        ask.store.counts(&question, &mut |row: Count| {
+            if row.by.iter().all(Option::is_none) {
+                key = row.newest;
+            }
+            true
+        })?;
+        return Ok(ask.store.event(&key)?.unwrap_or_default());
+    }
+    let page = ask.store.events(&EventAsk {
+        filter: Filter {
+            fingerprints: vec![print.to_owned()],
+            ..filter.clone()
+        },
+        words: None,
+        order: Order::Newest,
+        after: None,
+        limit: 1,
+        count: false,
+    })?;
+    Ok(page.items.into_iter().next().map(|(e, _)| e).unwrap_or_default())
+}
+
+fn describe(example: Event, print: String, group: Tally, ever: &HashMap<String, Ever>, fixes: &[Fixed]) -> ErrorGroup {
     let known = ever.get(&print);
     let (state, fix) = state(&print, known.map_or(&group.scripts, |e| &e.scripts), fixes);
-    Ok(ErrorGroup {
+    ErrorGroup {
         count: group.count,
         first_seen: known.map_or_else(|| example.timestamp.clone(), |e| e.first.clone()),
         last_seen: group.last,
         root_cause: root_cause(&example),
         level: example.level.clone(),
-        example_key: group.newest,
+        example_key: example.key,
         scripts: group.scripts.into_keys().flatten().collect(),
         executions: group.executions.into_iter().rev().map(|(_, id)| id).collect(),
         execution_count: group.execution_count,
@@ -293,7 +316,7 @@ fn describe(
         resolved_at: fix.map(|f| f.time.clone()),
         fix_description: fix.map(|f| f.description.clone()),
         fingerprint: print,
-    })
+    }
 }
 
 /// Type and value of the root cause; the message where there is no exception.

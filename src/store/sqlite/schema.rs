@@ -12,7 +12,8 @@
 //!   within the index. Counts by these are read from it alone. (An index by script and time would cost each insert a
 //!   tenth more, and only spare the passing over.)
 //! * `log_events_error (timestamp, fingerprint, script_name, execution_id) WHERE level_no >= 40`: errors of a window.
-//! * `log_events_fingerprint (fingerprint, timestamp) WHERE fingerprint IS NOT NULL`: first and last seen of an error.
+//! * `log_events_fingerprint (fingerprint, timestamp, script_name) WHERE fingerprint IS NOT NULL`: first and last seen of
+//!   an error, by script.
 //! * `log_events_response (script_name, timestamp) WHERE has_response IS NOT NULL`: a script's newest responses.
 //!
 //! SQLite takes a partial index only for a query that repeats its `WHERE` literally: write `level_no >= 40` as a term
@@ -167,7 +168,7 @@ const OBJECTS: &[Object] = &[
     Object {
         name: "log_events_fingerprint",
         shown: "log_events/fingerprint",
-        sql: "CREATE INDEX log_events_fingerprint ON log_events (fingerprint, timestamp) \
+        sql: "CREATE INDEX log_events_fingerprint ON log_events (fingerprint, timestamp, script_name) \
               WHERE fingerprint IS NOT NULL",
         then: "",
     },

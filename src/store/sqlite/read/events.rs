@@ -1,20 +1,14 @@
 //! Events: one, a page, a scan, what is new.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::Fault;
 use super::clauses::Clauses;
+use super::matching::matching;
 use super::rows::{LEAN, WHOLE, lean, whole};
-use crate::store::search::{After, COUNT_MAX, EventAsk, Filter, KEY_START, Mark, Order, Page, ReadError, Visit, Words};
+use crate::store::search::{After, COUNT_MAX, EventAsk, Filter, KEY_START, Mark, Order, Page, ReadError, Visit};
 use crate::store::stored::Event;
-
-/// At most this many full-text matches are looked at, the newest ones: of a word that stands in every record the rank
-/// says little, and weighing all of them would take seconds.
-const MATCHES_MAX: u64 = 200_000;
 
 /// Steps of SQLite's machine that counting a total may take; some tenths of a second.
 const COUNT_STEPS: u64 = 6_000_000;
@@ -162,126 +156,6 @@ pub fn bounded<T>(
         Ok(t) => Ok(Some(t)),
         Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(None),
         Err(e) => Err(e.into()),
-    }
-}
-
-/// A match on its way into the page; the greatest is the worst, so that a heap drops it first.
-struct Match {
-    id: i64,
-    score: f64,
-    position: (String, i64, String),
-    order: Order,
-}
-
-impl Ord for Match {
-    fn cmp(&self, other: &Match) -> Ordering {
-        match self.order {
-            // SQLite's bm25 is the better the smaller.
-            Order::Score => self.score.total_cmp(&other.score).then(other.id.cmp(&self.id)),
-            Order::Newest => other.position.cmp(&self.position),
-            Order::Oldest => self.position.cmp(&other.position),
-        }
-    }
-}
-
-impl PartialOrd for Match {
-    fn partial_cmp(&self, other: &Match) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Match {
-    fn eq(&self, other: &Match) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Match {}
-
-/// A page of full-text matches: one pass finds the best and counts, a second reads their rows.
-fn matching(db: &Connection, ask: &EventAsk, words: &Words) -> Result<Page<(Event, Option<f64>)>, Fault> {
-    let offset = match &ask.after {
-        Some(After::Offset(n)) => usize::try_from(*n).unwrap_or(usize::MAX),
-        Some(After::Position { .. }) => return Err(ReadError::Faulty("the cursor is of another order".into()).into()),
-        None => 0,
-    };
-    let wanted = ask.limit.saturating_add(offset).saturating_add(1);
-    let by_score = ask.order == Order::Score;
-    let mut clauses = Clauses::default();
-    clauses.add("log_events_fts MATCH ?", [Value::Text(expression(words))]);
-    let before = clauses_len(&ask.filter);
-    clauses.events(&ask.filter);
-    let join = if before || !by_score {
-        " JOIN log_events e ON e.id = f.rowid"
-    } else {
-        ""
-    };
-    let columns = if by_score {
-        "bm25(log_events_fts)"
-    } else {
-        "0, e.timestamp, coalesce(e.seq, 0), e._key"
-    };
-    let sql = format!(
-        "SELECT f.rowid, {columns} FROM log_events_fts f{join}{} ORDER BY f.rowid DESC LIMIT {}",
-        clauses.sql(),
-        MATCHES_MAX + 1
-    );
-    let mut heap = BinaryHeap::new();
-    let mut seen = 0u64;
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query(clauses.params())?;
-    while let Some(row) = rows.next()? {
-        seen += 1;
-        let position = if by_score {
-            Default::default()
-        } else {
-            (row.get(2)?, row.get(3)?, row.get(4)?)
-        };
-        heap.push(Match {
-            id: row.get(0)?,
-            score: row.get(1)?,
-            position,
-            order: ask.order,
-        });
-        if heap.len() > wanted {
-            heap.pop();
-        }
-    }
-    let best: Vec<Match> = heap.into_sorted_vec().into_iter().skip(offset).collect();
-    let more = best.len() > ask.limit;
-    let sql = format!("SELECT {WHOLE} FROM log_events e WHERE e.id = ?");
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut items = Vec::with_capacity(best.len());
-    for found in best.into_iter().take(ask.limit) {
-        // A row can be pruned between the two passes.
-        if let Some(event) = statement.query_row([found.id], |row| Ok(whole(row))).optional()? {
-            items.push((event, by_score.then_some(-found.score)));
-        }
-    }
-    let total = (ask.count && seen <= COUNT_MAX).then_some(seen);
-    Ok(Page { items, total, more })
-}
-
-/// Whether the filter has any condition.
-fn clauses_len(filter: &Filter) -> bool {
-    let mut clauses = Clauses::default();
-    clauses.events(filter);
-    !clauses.is_empty()
-}
-
-/// The query in FTS5's language; every word is quoted, so that none is taken for syntax.
-fn expression(words: &Words) -> String {
-    let term = |t: &crate::store::search::Term| format!("\"{}\"{}", t.text, if t.prefix { "*" } else { "" });
-    let joined = |without: bool, by: &str| {
-        let terms: Vec<String> = words.terms.iter().filter(|t| t.without == without).map(term).collect();
-        terms.join(by)
-    };
-    let wanted = joined(false, if words.any { " OR " } else { " AND " });
-    let unwanted = joined(true, " OR ");
-    if unwanted.is_empty() {
-        wanted
-    } else {
-        format!("({wanted}) NOT ({unwanted})")
     }
 }
 

@@ -12,6 +12,7 @@
 mod clauses;
 mod events;
 mod groups;
+mod matching;
 mod others;
 mod raw;
 mod rows;
