@@ -1,4 +1,4 @@
-"""Runs, learnings, responses and fixes in one file to copy beside your scripts. Needs nothing but loguru.
+"""Runs, learnings, responses, fixes and calls of services in one file to copy beside your scripts. Needs nothing but loguru.
 
     from loguru import logger
     from logagent_run import learn, log_to, response, run
@@ -17,6 +17,7 @@ import functools
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,21 @@ from pathlib import Path
 
 from loguru import logger
 
-__all__ = ["ask", "fix", "learn", "log_to", "relation", "response", "run", "until"]
+__all__ = [
+    "ask",
+    "fix",
+    "learn",
+    "log_api_error",
+    "log_api_request",
+    "log_api_response",
+    "log_safe_results",
+    "log_to",
+    "relation",
+    "response",
+    "run",
+    "short",
+    "until",
+]
 
 _current = ContextVar("logagent_run", default=None)
 
@@ -149,6 +164,56 @@ def relation(from_key, to_key, type="CAUSED_BY", confidence=0.9, text="related")
     """Records an edge between two events, by their keys."""
     bound = {"event": "relation", "from_key": from_key, "to_key": to_key, "type": type, "confidence": float(confidence)}
     logger.opt(depth=1).bind(**bound).info("{}", text)
+
+
+_IMAGE = re.compile(r"^data:image/[a-zA-Z+.-]+;base64,")
+
+
+def short(value, text=100, items=10):
+    """A copy that is fit to be logged: texts over 100 characters lose their middle (of an image in base64 only the data
+    is cut), a list of more than ten elements becomes a text that says how many of what, objects are gone through."""
+    if isinstance(value, str):
+        image = _IMAGE.match(value)
+        header, data = (image.group(), value[image.end() :]) if image else ("", value)
+        if len(data) <= text:
+            return value
+        half = max(text // 2, 1) if text > 0 else 0
+        return header + data[:half] + "..." + (data[-half:] if half else "")
+    if isinstance(value, list):
+        if len(value) > items:
+            return f"[<{len(value)} {type(value[0]).__name__} elements>]"
+        return [short(v, text, items) if isinstance(v, dict) else v for v in value]
+    if isinstance(value, dict):
+        return {k: short(v, text, items) for k, v in value.items()}
+    return value
+
+
+def log_safe_results(results, text=100, items=10):
+    """`short` of each of a list of objects. Anything else is a TypeError that says what it was."""
+    if not isinstance(results, list):
+        raise TypeError(f"expected a list of dicts, got {type(results).__name__}")
+    for i, one in enumerate(results):
+        if not isinstance(one, dict):
+            raise TypeError(f"expected a list of dicts, got {type(one).__name__} at index {i}")
+    return [short(one, text, items) for one in results]
+
+
+def log_api_request(service, data, truncate=True):
+    """Records at DEBUG what is sent to a service."""
+    logger.opt(depth=1).bind(service_name=service, request=short(data) if truncate else data).debug("{} request", service)
+
+
+def log_api_response(service, data, truncate=True):
+    """Records at DEBUG what a service answered."""
+    bound = {"service_name": service, "response_data": short(data) if truncate else data}
+    logger.opt(depth=1).bind(**bound).debug("{} response", service)
+
+
+def log_api_error(service, error, request=None):
+    """Records at ERROR that a service failed, with the exception where it is one, and what was asked of it."""
+    bound = {"service_name": service} if request is None else {"service_name": service, "request": short(request)}
+    trace = error if isinstance(error, BaseException) else None
+    logger.opt(depth=1, exception=trace).bind(**bound).error("{} failed: {}", service, error)
 
 
 def _program():

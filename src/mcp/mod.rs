@@ -110,7 +110,7 @@ impl Server {
             let store = Arc::clone(&server.store);
             let ask = Asking {
                 store: &*store,
-                clock: Clock::system(true),
+                clock: Clock::whole(),
                 meaning: server.meaning.as_deref().map(|m| m as &dyn Meaning),
             };
             verb(&server, &ask)

@@ -245,7 +245,7 @@ pub fn call<'r>(
     max: usize,
     recorder: &dyn Fn() -> Recorder<'r>,
 ) -> Result<Value, AskError> {
-    let a = arguments;
+    let a = &fitted(tool, arguments)?;
     match tool.name {
         "search" => paged(a, max, |a| {
             Ok(fit::list(query::search(ask, &read::<args::Search>(a)?)?))
@@ -297,6 +297,71 @@ pub fn call<'r>(
         "fix" => single(max, query::fix(ask, &read(a)?, &recorder())?.lean()),
         other => Err(AskError::usage(format!("there is no tool {other}"))),
     }
+}
+
+/// Arguments that every reading tool takes although not every schema shows them, and other names of theirs.
+const UNSHOWN: [&str; 14] = [
+    "limit",
+    "since",
+    "until",
+    "level",
+    "execution",
+    "script",
+    "host",
+    "tag",
+    "grep",
+    "reverse",
+    "cursor",
+    "execution_id",
+    "name",
+    "fields",
+];
+
+/// The arguments as the schema wants them: models write numbers as text, and lists with commas. What the tool does not
+/// know is refused, since an answer that silently leaves out a condition misleads.
+fn fitted(tool: &Offer, arguments: &Value) -> Result<Value, AskError> {
+    let schema = (tool.schema)();
+    let known = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    let mut fitted = arguments.clone();
+    let Some(map) = fitted.as_object_mut() else {
+        return Ok(fitted);
+    };
+    for (name, value) in map.iter_mut() {
+        let Some(property) = known.get(name) else {
+            if UNSHOWN.contains(&name.as_str()) {
+                continue;
+            }
+            let near = known
+                .keys()
+                .max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            return Err(AskError::usage(format!(
+                "{} has no argument '{name}': did you mean {}? It takes {}",
+                tool.name,
+                near.map_or("", String::as_str),
+                names.join(", ")
+            )));
+        };
+        let Some(text) = value.as_str().map(str::trim) else {
+            continue;
+        };
+        match property.get("type").and_then(Value::as_str) {
+            Some("integer" | "number" | "boolean") => {
+                if let Ok(read @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str(text) {
+                    *value = read;
+                }
+            }
+            Some("array") if name == "by" || name == "tag" => {
+                *value = text.split(',').map(|part| Value::from(part.trim())).collect();
+            }
+            _ => {}
+        }
+    }
+    Ok(fitted)
 }
 
 /// The arguments of a verb from JSON. Nulls are as good as absent.

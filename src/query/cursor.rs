@@ -43,6 +43,8 @@ const SEQ: u8 = 8;
 const PACKED: u8 = 16;
 /// The time is not one of ours in form, and stands as text, its length before it.
 const TEXT: u8 = 32;
+/// The sequence number is 0, as with runs.
+const ZERO: u8 = 64;
 
 impl Cursor {
     /// The text of `next_cursor`.
@@ -75,7 +77,9 @@ impl Cursor {
                         out.extend(text);
                     }
                 }
-                if micros != Some(*seq) {
+                if *seq == 0 {
+                    flags |= ZERO;
+                } else if micros != Some(*seq) {
                     flags |= SEQ;
                     out.extend(seq.to_le_bytes());
                 }
@@ -140,7 +144,9 @@ fn parts(bytes: &[u8]) -> Option<Cursor> {
         let t = i64::from_le_bytes(*take(&mut rest)?);
         (format_time(t), Some(t))
     };
-    let seq = if has(SEQ) {
+    let seq = if has(ZERO) {
+        0
+    } else if has(SEQ) {
         i64::from_le_bytes(*take(&mut rest)?)
     } else {
         micros?
@@ -223,6 +229,11 @@ mod tests {
                 timestamp: "2026-11-21T02:20:24.054432Z".into(),
                 seq: 1_795_227_624_054_432,
                 key: "cayw480px300000045fqvmqvw728wxy".into(),
+            },
+            After::Position {
+                timestamp: "2026-11-21T02:20:24.054432Z".into(),
+                seq: 0,
+                key: "etl_20261121_022024_1f2e3d4c".into(),
             },
             After::Position {
                 timestamp: "some day".into(),

@@ -7,7 +7,7 @@ use super::cursor::{Cursor, digest};
 use super::window::{Clock, Window};
 use super::{AskError, Asking};
 use crate::record::Micros;
-use crate::store::search::{After, FieldIs, Filter};
+use crate::store::search::{After, FieldIs, Filter, ReadError};
 
 /// Items of an answer unless `--limit` says otherwise.
 pub const LIMIT: usize = 20;
@@ -293,10 +293,15 @@ pub fn hints(ask: &Asking<'_>, scope: &Scope) -> Result<Vec<String>, AskError> {
         ..all.clone()
     };
     if !scope.window.is_open()
-        && let Some((first, last)) = ask.store.extent(&open)?
+        && let Some((first, last)) = extent(ask, &open)?
     {
         let earlier = scope.window.since.as_ref().is_some_and(|s| last < *s);
         let show = |t: &str| ask.clock.show(t);
+        if first.is_empty() {
+            return Ok(vec![
+                "nothing in this window: widen --since, or drop a condition".to_owned(),
+            ]);
+        }
         return Ok(vec![if earlier {
             format!(
                 "nothing in this window, but earlier data exists, the newest from {}: widen --since",
@@ -310,7 +315,7 @@ pub fn hints(ask: &Asking<'_>, scope: &Scope) -> Result<Vec<String>, AskError> {
             )
         }]);
     }
-    if ask.store.extent(&Filter::default())?.is_none() {
+    if extent(ask, &Filter::default())?.is_none() {
         return Ok(vec![format!(
             "the store {} holds no events yet: is the agent running (logagent status)?",
             ask.store.name()
@@ -318,16 +323,34 @@ pub fn hints(ask: &Asking<'_>, scope: &Scope) -> Result<Vec<String>, AskError> {
     }
     let mut found = Vec::new();
     for (what, alone) in single_conditions(all) {
-        if ask.store.extent(&alone)?.is_none() {
+        if extent(ask, &alone)?.is_none() {
             found.push(format!(
                 "no stored event has {what}: is it spelt as in `logagent stats`?"
             ));
         }
     }
-    if found.is_empty() {
+    if found.is_empty() && is_open(all) {
+        found.push("no event matches: try other words, the beginning of one (conn*), or --grep REGEX".to_owned());
+    } else if found.is_empty() {
         found.push("no event meets all conditions together: drop one, or try other words".to_owned());
     }
     Ok(found)
+}
+
+/// How far events reach. Where finding that out takes too long there are events enough, of times unknown.
+fn extent(ask: &Asking<'_>, filter: &Filter) -> Result<Option<(String, String)>, AskError> {
+    match ask.store.extent(filter) {
+        Err(ReadError::TooLong(_)) => Ok(Some((String::new(), String::new()))),
+        other => Ok(other?),
+    }
+}
+
+/// Whether nothing but words was asked for.
+fn is_open(filter: &Filter) -> bool {
+    let f = filter;
+    let lists = [&f.executions, &f.scripts, &f.hosts, &f.tags, &f.fingerprints];
+    let bounds = f.since.is_some() || f.until.is_some() || f.min_level.is_some();
+    !bounds && f.grep.is_none() && f.fields.is_empty() && !f.has_response && lists.iter().all(|l| l.is_empty())
 }
 
 /// Each cheap condition of a filter by itself.
@@ -349,6 +372,15 @@ fn single_conditions(all: &Filter) -> Vec<(String, Filter)> {
             format!("script_name={s}"),
             Filter {
                 scripts: all.scripts.clone(),
+                ..none()
+            },
+        );
+    }
+    for field in &all.fields {
+        add(
+            format!("{}={}", field.path.join("."), field.values.join(" or ")),
+            Filter {
+                fields: vec![field.clone()],
                 ..none()
             },
         );
@@ -409,6 +441,7 @@ mod tests {
         let clock = Clock {
             now: 1_000_000_000_000_000,
             utc: true,
+            whole: false,
         };
         let reach = Some(super::super::window::DAY);
         let which = Which::default();
@@ -428,6 +461,7 @@ mod tests {
         let later = Clock {
             now: clock.now + 5,
             utc: true,
+            whole: false,
         };
         let paged = Which {
             cursor: Some(scope.next(After::Offset(20))),

@@ -13,6 +13,8 @@ use crate::record::{Micros, format_time};
 pub struct Clock {
     pub now: Micros,
     pub utc: bool,
+    /// Times are shown whole, as they are stored: for programs.
+    pub whole: bool,
 }
 
 /// One hour in microseconds.
@@ -27,6 +29,16 @@ impl Clock {
         Clock {
             now: Utc::now().timestamp_micros(),
             utc,
+            whole: false,
+        }
+    }
+
+    /// The system's time, in UTC, with times shown as they are stored.
+    #[must_use]
+    pub fn whole() -> Clock {
+        Clock {
+            whole: true,
+            ..Clock::system(true)
         }
     }
 
@@ -120,6 +132,9 @@ impl Clock {
     /// A stored time for people: `YYYY-MM-DD HH:MM:SS.mmm` in the clock's zone, without the date if it is today's.
     #[must_use]
     pub fn show(&self, stored: &str) -> String {
+        if self.whole {
+            return stored.to_owned();
+        }
         let civil = |t| self.civil(t);
         match parse_stored(stored).and_then(|t| Some((civil(t)?, civil(self.now)?))) {
             Some((at, now)) if at.date() == now.date() => at.format("%H:%M:%S%.3f").to_string(),
@@ -215,6 +230,7 @@ mod tests {
         Clock {
             now: parse_stored("2026-11-21T06:30:00.000000Z").expect("time"),
             utc: true,
+            whole: false,
         }
     }
 

@@ -167,8 +167,36 @@ fn what_a_document_links_to_is_there() {
     }
 }
 
+#[test]
+fn the_tests_that_the_coverage_names_exist_and_every_item_is_there_once() {
+    let tests = sources_of(&["src", "tests/it"]);
+    let (mut items, mut named) = (Vec::new(), 0);
+    for line in read("docs/coverage-of-the-plan.md").lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [numbers, _, _, shown] = cells[..] else { continue };
+        for part in numbers.split(", ") {
+            let (first, last) = part.split_once('–').unwrap_or((part, part));
+            if let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) {
+                items.extend(first..=last);
+            }
+        }
+        for name in shown.split('`').skip(1).step_by(2) {
+            assert!(tests.contains(&format!("fn {name}(")), "no test is called {name}");
+            named += 1;
+        }
+    }
+    items.sort_unstable();
+    assert_eq!(items, (1..=94).collect::<Vec<u32>>());
+    assert!(named > 40, "{named}");
+}
+
 /// All sources as one text, with strings that go on behind a `\` joined.
 fn sources() -> String {
+    sources_of(&["src"])
+}
+
+/// The same of these directories.
+fn sources_of(dirs: &[&str]) -> String {
     fn collect(dir: &Path, all: &mut String) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -189,7 +217,7 @@ fn sources() -> String {
         }
     }
     let mut all = String::new();
-    collect(&root().join("src"), &mut all);
+    dirs.iter().for_each(|dir| collect(&root().join(dir), &mut all));
     all
 }
 

@@ -444,6 +444,60 @@ fn a_hook_of_claude_code_is_one_line_for_each_event() {
     agent.stop();
 }
 
+/// The plan's own values for short forms, and a call of a service that failed.
+const SERVICES: &str = r#"
+import sys
+sys.path.insert(0, "EXAMPLES")
+from logagent_run import *
+from loguru import logger
+log_to("logs", name="services")
+assert short("a" * 100) == "a" * 100 and len(short("a" * 101)) == 103
+assert short("abcdefgh", 7) == "abc...fgh" and short("ab", 1) == "a...b" and short("ab", 0) == "..."
+image = "data:image/png;base64,"
+assert short(image + "A" * 150) == image + "A" * 50 + "..." + "A" * 50
+assert short(list(range(11))) == "[<11 int elements>]" and short([1.0] * 1024) == "[<1024 float elements>]"
+assert short([{"t": "x" * 200}, "y" * 200])[1] == "y" * 200
+assert log_safe_results([]) == []
+for bad in ({}, [1]):
+    try:
+        log_safe_results(bad)
+        raise SystemExit("taken: %r" % (bad,))
+    except TypeError as e:
+        assert type(bad).__name__ in str(e) or "index 0" in str(e)
+with run("services"):
+    log_api_request("weather", {"cities": ["Bern"] * 20})
+    log_api_response("weather", {"note": "z" * 300}, truncate=False)
+    try:
+        raise ConnectionError("no route")
+    except ConnectionError as e:
+        log_api_error("weather", e, {"cities": ["Bern"] * 20})
+"#;
+
+#[test]
+fn calls_of_services_are_logged_short_and_failures_with_their_exception() {
+    let place = Place::new();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let script = SERVICES.replace("EXAMPLES", &examples.display().to_string());
+    fs::write(place.path("services.py"), script).unwrap();
+    let done = place.shell("python services.py");
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    place.once();
+    let found = place.items(&["search", "-s", "services", "-r", "-l", "debug"]);
+    let calls: Vec<&Value> = found
+        .iter()
+        .filter(|e| e["extra_data"]["service_name"] == "weather")
+        .collect();
+    let levels: Vec<&Value> = calls.iter().map(|e| &e["level"]).collect();
+    assert_eq!(levels, ["DEBUG", "DEBUG", "ERROR"]);
+    assert_eq!(calls[0]["extra_data"]["request"]["cities"], "[<20 str elements>]");
+    assert_eq!(
+        calls[1]["extra_data"]["response_data"]["note"].as_str().map(str::len),
+        Some(300)
+    );
+    assert_eq!(calls[2]["exception"]["type"], "ConnectionError");
+    assert_eq!(calls[2]["message"], "weather failed: no route");
+}
+
 #[test]
 fn every_file_of_the_examples_is_listed() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");

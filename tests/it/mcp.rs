@@ -194,6 +194,11 @@ fn what_is_wrong_is_said_to_the_caller_and_the_server_goes_on() {
     for (tool, arguments, hint) in [
         ("search", json!({"text": "x", "since": "soon"}), "cannot read the time"),
         ("search", json!({"text": 7}), "do not fit"),
+        (
+            "search",
+            json!({"querytext": "x"}),
+            "no argument 'querytext': did you mean text?",
+        ),
         ("get", json!({}), "missing field"),
         ("get", json!({"key": "nosuchkey"}), "no event has the key"),
         ("summary", json!({"execution_id": "nobody"}), "no execution"),
@@ -217,6 +222,27 @@ fn what_is_wrong_is_said_to_the_caller_and_the_server_goes_on() {
     writeln!(talk.input.as_mut().unwrap(), "this is no JSON").unwrap();
     assert_eq!(talk.line()["error"]["code"], -32700);
     assert_eq!(talk.ask("ping", json!({}))["result"], json!({}));
+    talk.end();
+}
+
+#[test]
+fn numbers_in_text_and_lists_with_commas_are_understood_and_times_are_whole() {
+    let dir = sample::directory();
+    let (mut talk, _) = Talk::start(dir.path(), &[], "2025-06-18");
+    let day = json!({"limit": "3", "text": "processed"});
+    let (found, _) = talk.call("search", day);
+    assert_eq!(found["returned"], 3);
+    let (counts, _) = talk.call(
+        "stats",
+        json!({"by": "script, level", "since": "2026-11-01", "limit": 100}),
+    );
+    assert!(
+        counts["items"][0]["script"].is_string() && counts["items"][0]["level"].is_string(),
+        "{counts}"
+    );
+    let (none, _) = talk.call("search", json!({"text": "processed", "since": "1m"}));
+    let hint = none["hints"][0].as_str().unwrap();
+    assert!(hint.contains("newest from 2026-11-10T"), "{hint}");
     talk.end();
 }
 

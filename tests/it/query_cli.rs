@@ -190,6 +190,10 @@ fn where_nothing_is_found_the_reason_is_said() {
         "{}",
         script.err
     );
+    let level = ask(&dir, &["search", "customers", "level=LOUD"]);
+    assert!(level.err.contains("no stored event has level=LOUD"), "{}", level.err);
+    let word = ask(&dir, &["search", "zzzz"]);
+    assert!(word.err.contains("try other words"), "{}", word.err);
     let quiet = ask(&dir, &["search", "-s", "elt", "-q"]);
     assert_eq!((quiet.code, quiet.err.as_str()), (1, ""));
     let empty = tempfile::tempdir().unwrap();

@@ -299,7 +299,14 @@ mod tests {
     use super::*;
 
     fn paint(colour: bool) -> Paint {
-        Paint::new(colour, Clock { now: 0, utc: true })
+        Paint::new(
+            colour,
+            Clock {
+                now: 0,
+                utc: true,
+                whole: false,
+            },
+        )
     }
 
     #[test]
