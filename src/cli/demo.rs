@@ -104,7 +104,7 @@ impl Stage {
 
     /// A value out of a verb's JSON answer.
     fn value(&self, args: &[&str], pointer: &str) -> Result<String, Failure> {
-        let out = self.0.verb(args).stderr(Stdio::inherit()).output();
+        let out = self.0.verb(args).arg("-q").stderr(Stdio::inherit()).output();
         let out = out.map_err(|e| Failure::usage(format!("{}: {e}", args.join(" "))))?;
         let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
         let found = answer.pointer(pointer).and_then(serde_json::Value::as_str);

@@ -30,7 +30,10 @@ pub(super) async fn ensure(settings: &Settings, dry: bool) -> Result<Vec<SchemaO
         settings.store.sqlite_path = Path::new(":memory:").to_owned();
     }
     let store = Store::open_writer(&settings)?;
-    store.ensure_schema(dry).await.map_err(|e| advised(&e, &settings))
+    let done = store.ensure_schema(dry).await;
+    // A log that is left behind would be read by every reader until an agent runs.
+    store.close().await;
+    done.map_err(|e| advised(&e, &settings))
 }
 
 /// An error of the store, with what to do about it where the store itself cannot know.

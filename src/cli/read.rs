@@ -356,6 +356,7 @@ fn write(context: &Context, batch: Batch) -> Result<Report, WriteError> {
         let batch = std::sync::Arc::new(batch);
         let report = store.write(&batch).await?;
         store.durable_barrier().await?;
+        store.close().await;
         Ok(report)
     })
     .map_err(|f| WriteError::Away(f.message))?

@@ -134,6 +134,7 @@ impl Server {
         tokio::runtime::Handle::current().block_on(async {
             let report = store.write(&Arc::new(batch)).await?;
             store.durable_barrier().await?;
+            store.close().await;
             Ok(report)
         })
     }

@@ -248,9 +248,14 @@ fn sum<'r>(runs: impl IntoIterator<Item = &'r RunRow>) -> Totals {
     }
     let decided = t.success + t.failed;
     t.success_rate = (decided > 0).then(|| t.success as f64 / decided as f64);
-    t.mean_seconds = (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64);
+    t.mean_seconds = (!seconds.is_empty()).then(|| rounded(seconds.iter().sum::<f64>() / seconds.len() as f64));
     t.p95_seconds = percentile(&mut seconds, 0.95);
     t
+}
+
+/// To the microsecond: what lies behind is no measurement.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
 }
 
 /// The smallest value that at least this part of the values does not exceed.

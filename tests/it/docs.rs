@@ -84,6 +84,38 @@ fn run_blocks(document: &str) {
 }
 
 #[test]
+fn the_readme_s_script_and_commands_work_as_they_stand() {
+    let place = Place::new();
+    let text = read("README.md");
+    let script = blocks(&text, "python").remove(0).1;
+    fs::write(place.path("etl.py"), script).unwrap();
+    let agent = place.start();
+    let done = place.shell("python etl.py");
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    let ended = "select status s from script_runs where script_name = 'etl'";
+    crate::harness::eventually("the script's run is stored", || {
+        let rows = place.rows(ended);
+        rows.iter().any(|r| r["s"] == "failed").then_some(())
+    });
+    let mut run = 0;
+    for (line, block) in blocks(&text, "sh") {
+        let out = place.shell(&block);
+        assert_eq!(out.code, 0, "README.md:{line}:\n{block}\n{}{}", out.out, out.err);
+        run += 1;
+    }
+    assert!(run >= 3, "{run}");
+    for (line, block) in blocks(&text, "sh system") {
+        let out = Command::new("sh").args(["-n", "-c", &block]).output().unwrap();
+        assert!(
+            out.status.success(),
+            "README.md:{line}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+    agent.stop();
+}
+
+#[test]
 fn every_command_of_the_operations_guide_works() {
     run_blocks("docs/operations.md");
 }
