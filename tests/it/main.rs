@@ -4,6 +4,7 @@ mod agent;
 mod arango_delivery;
 mod arango_live;
 mod arango_outage;
+mod arango_queries;
 mod arango_schema;
 mod arango_vector;
 mod cases_agent;

@@ -22,7 +22,7 @@ use crate::arango_live::Server;
 use crate::standin::Standin;
 
 /// A small random number generator: the same numbers for the same seed on every machine.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -108,7 +108,7 @@ fn event(dice: &mut Dice, n: usize) -> Value {
 }
 
 /// A history: events, runs in several steps, learnings, fixes, relations.
-fn history(dice: &mut Dice) -> Batch {
+pub fn history(dice: &mut Dice) -> Batch {
     let mut batch = Batch::default();
     let count = 300;
     for n in 0..count {
@@ -258,7 +258,7 @@ fn field(path: &str) -> By {
 }
 
 /// Everything a store says to the questions drawn from `seed`, as one text a question.
-fn answers(store: &dyn Search, seed: u64, rounds: usize) -> Vec<String> {
+pub fn answers(store: &dyn Search, seed: u64, rounds: usize) -> Vec<String> {
     let mut dice = Dice(seed ^ 0xABCD);
     let mut out = Vec::new();
     for _ in 0..rounds {
@@ -332,7 +332,7 @@ fn answers(store: &dyn Search, seed: u64, rounds: usize) -> Vec<String> {
 }
 
 /// What a store says of runs, learnings, fixes, edges and single events.
-fn others(store: &dyn Search) -> Vec<String> {
+pub fn others(store: &dyn Search) -> Vec<String> {
     let mut out = Vec::new();
     let env = FieldIs {
         path: vec!["metadata".to_owned(), "env".to_owned()],
@@ -438,7 +438,7 @@ fn others(store: &dyn Search) -> Vec<String> {
 }
 
 /// Deletes step by step, and says what each step did and left.
-fn pruned(store: &dyn Search, settled: &dyn Fn()) -> Vec<String> {
+pub fn pruned(store: &dyn Search, settled: &dyn Fn()) -> Vec<String> {
     let mut out = Vec::new();
     for ask in [
         PruneAsk {

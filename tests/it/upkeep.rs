@@ -31,8 +31,8 @@ fn one_agent_at_a_time_holds_the_lease_and_an_expired_one_is_free() {
             Ok(true),
             "the holder renews it"
         );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        assert_eq!(store.lease("retention", "b", HOUR).await, Ok(true));
+        // Its clock counts milliseconds: the lease is over with the next one.
+        while store.lease("retention", "b", HOUR).await != Ok(true) {}
         assert_eq!(store.lease("retention", "a", HOUR).await, Ok(false));
     });
 }
