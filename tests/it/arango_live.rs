@@ -446,8 +446,12 @@ async fn limits_on_queries(client: &Client) {
 }
 
 async fn a_late_view(client: &Client) {
-    let query =
-        "FOR d IN log_events_view SEARCH ANALYZER(d.message == 'm', 'text_en') COLLECT WITH COUNT INTO n RETURN n";
+    let text = "RETURN TOKENS('Load_data: os.path, «db.Example.com»…  Café!', 'logagent_words')";
+    let options = QueryOptions::default();
+    let (words, _) = client.rows::<_, Vec<String>>(text, &json!({}), &options).await.unwrap();
+    assert_eq!(words, [["load", "data", "os", "path", "db", "example", "com", "cafe"]]);
+    let query = "FOR d IN log_events_view SEARCH PHRASE(d.message, 'm', 'logagent_words') \
+                 COLLECT WITH COUNT INTO n RETURN n";
     for _ in 0..100 {
         let (rows, _) = client
             .rows::<_, u64>(query, &json!({}), &QueryOptions::default())

@@ -1,8 +1,7 @@
 //! Every store answers like the reference: the same questions about the same random data.
 //!
-//! The data is drawn from a seed, which a failure prints; `LOGAGENT_TEST_SEED` asks for a certain one. Words are such
-//! that stemming leaves them as they are, as ArangoDB would stem them. The queries for ArangoDB run in the stand-in's
-//! interpreter, and on a real server where one is named.
+//! The data is drawn from a seed, which a failure prints; `LOGAGENT_TEST_SEED` asks for a certain one. The queries for
+//! ArangoDB run in the stand-in's interpreter, and on a real server where one is named.
 
 use std::sync::Arc;
 
@@ -46,9 +45,22 @@ impl Dice {
     }
 }
 
-const WORDS: [&str; 8] = [
-    "kafka", "socket", "customer", "invoice", "disk", "pool", "token", "gamma",
+const WORDS: [&str; 11] = [
+    "kafka",
+    "socket",
+    "customer",
+    "invoice",
+    "disk",
+    "pool",
+    "token",
+    "gamma",
+    // Whole and in parts.
+    "Retrying_disk",
+    "db.pool.Kafka:9092",
+    "requests.exceptions.ConnectionError",
 ];
+/// What is asked for beside them.
+const PARTS: [&str; 5] = ["retrying", "connectionerror", "exceptions", "9092", "kaf*"];
 const SCRIPTS: [&str; 3] = ["etl", "report", "sync"];
 const RUNS: [&str; 6] = ["etl_1", "etl_2", "report_1", "sync_1", "sync_2", "sync_3"];
 const LEVELS: [(&str, i64); 6] = [
@@ -266,8 +278,16 @@ pub fn answers(store: &dyn Search, seed: u64, rounds: usize) -> Vec<String> {
         let order = *dice.one(&[Order::Newest, Order::Oldest, Order::Score]);
         let text = format!(
             "{} {}",
-            dice.one(&WORDS),
-            dice.one(&["", "-pool", "OR disk", "dis*", "\"disk pool\""])
+            dice.one(&[&WORDS[..], &PARTS[..]].concat()),
+            dice.one(&[
+                "",
+                "-pool",
+                "OR disk",
+                "dis*",
+                "\"disk pool\"",
+                "db.po*",
+                "OR pool.kaf*"
+            ])
         );
         let words = (order == Order::Score || dice.often(30))
             .then(|| Words::parse(&text))

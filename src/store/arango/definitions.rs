@@ -5,11 +5,12 @@
 //!   Rules ask for types only; they are there to keep other writers honest, not to drop what a script said.
 //! * Only `log_events` has more than one shard. A unique index needs the shard key among its fields, and the others are
 //!   small.
-//! * The view indexes texts with `text_en` and what is filtered by with `identity`; a field with both is found either
+//! * The view indexes texts with an analyzer of its own ([`super::words`]) and what is filtered by with `identity`; a field with both is found either
 //!   way. Searching a field that the view does not have finds nothing, silently, so add here first.
 
 use serde_json::{Value, json};
 
+use super::words::ANALYZER;
 use crate::config;
 use crate::store::{AGENT_LEARNINGS, AGENT_MEMORIES, LOG_CAUSALITY, LOG_EVENTS, SCRIPT_RUNS};
 
@@ -272,7 +273,7 @@ pub fn links() -> Value {
     for field in all {
         let mut analyzers = Vec::new();
         if TEXT_FIELDS.contains(field) {
-            analyzers.push("text_en");
+            analyzers.push(ANALYZER);
         }
         if EXACT_FIELDS.contains(field) {
             analyzers.push("identity");
@@ -314,15 +315,15 @@ mod tests {
     #[test]
     fn fields_of_objects_nest_in_the_links() {
         let fields = &links()[LOG_EVENTS]["fields"];
-        assert_eq!(fields["message"]["analyzers"], json!(["text_en"]));
-        assert_eq!(fields["script_name"]["analyzers"], json!(["text_en", "identity"]));
+        assert_eq!(fields["message"]["analyzers"], json!([ANALYZER]));
+        assert_eq!(fields["script_name"]["analyzers"], json!([ANALYZER, "identity"]));
         assert_eq!(
             fields["exception"]["fields"]["type"]["analyzers"],
-            json!(["text_en", "identity"])
+            json!([ANALYZER, "identity"])
         );
         assert_eq!(
             fields["exception"]["fields"]["chain"]["fields"]["value"]["analyzers"],
-            json!(["text_en"])
+            json!([ANALYZER])
         );
         assert_eq!(fields["level"]["analyzers"], json!(["identity"]));
     }

@@ -38,6 +38,7 @@ pub mod runs;
 pub mod schema;
 pub mod upkeep;
 pub mod vector;
+pub mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

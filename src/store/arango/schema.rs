@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Request, Scope};
 use super::definitions::{self, Collection, GRAPH, INDEXES, Index, LOG_EMBEDDINGS, VIEW};
 use super::errors::Error;
-use super::vector;
+use super::{vector, words};
 use crate::config;
 use crate::store::{LOG_CAUSALITY, SchemaAction, SchemaObject, WriteError};
 
@@ -46,6 +46,7 @@ pub async fn ensure(client: &Client, settings: &config::Arangodb, dry: bool) -> 
             .await
             .map_err(|e| fail(collection.name, e))?;
     }
+    work.words().await.map_err(|e| fail(words::ANALYZER, e))?;
     work.view().await.map_err(|e| fail(VIEW, e))?;
     work.graph().await.map_err(|e| fail(GRAPH, e))?;
     work.vector().await;
@@ -315,6 +316,15 @@ impl Work<'_> {
         }
     }
 
+    async fn words(&mut self) -> Result<(), Error> {
+        let action = match self.nothing_there {
+            true => SchemaAction::Created,
+            false => words::ensure(self.client, self.dry).await?,
+        };
+        self.report(words::ANALYZER, action);
+        Ok(())
+    }
+
     async fn view(&mut self) -> Result<(), Error> {
         let path = ["_api", "view", VIEW, "properties"];
         let mut have = self.look(&path, "").await?;
@@ -332,7 +342,7 @@ impl Work<'_> {
         let links = definitions::links();
         let same = have
             .as_ref()
-            .is_none_or(|h| contains(h.get("links").unwrap_or(&Value::Null), &links));
+            .is_none_or(|h| contains(&words::bare(h.get("links").unwrap_or(&Value::Null)), &links));
         if !same && !self.dry {
             self.make(Method::PATCH, &path, "", &json!({"links": links})).await?;
         }

@@ -67,9 +67,26 @@ pub struct Database {
     pub collections: BTreeMap<String, Collection>,
     pub views: BTreeMap<String, Value>,
     pub graphs: BTreeMap<String, Value>,
+    /// The database's own, by name.
+    pub analyzers: BTreeMap<String, Value>,
 }
 
 impl Database {
+    /// An analyzer that links name and that does not exist.
+    pub fn unknown_analyzer(&self, links: &Value) -> Option<String> {
+        let known = |name: &str| ["identity", "text_en"].contains(&name) || self.analyzers.contains_key(name);
+        match links {
+            Value::Object(map) => map.iter().find_map(|(name, value)| match (name.as_str(), value) {
+                ("analyzers", Value::Array(all)) => {
+                    let all = all.iter().filter_map(Value::as_str);
+                    all.map(str::to_owned).find(|a| !known(a))
+                }
+                _ => self.unknown_analyzer(value),
+            }),
+            _ => None,
+        }
+    }
+
     /// Brings a view up to date with the collections it is linked to.
     pub fn commit_view(&mut self, view: &str) {
         let links = self.views.get(view).and_then(|v| v["links"].as_object());

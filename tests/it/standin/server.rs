@@ -266,6 +266,7 @@ impl World {
             (_, ["_api", "collection", ..]) => self.collections(request, &seat, &rest[2..]),
             (_, ["_api", "index", ..]) => self.indexes(request, &seat, &rest[2..]),
             (_, ["_api", "view", ..]) => self.views(request, &seat, &rest[2..]),
+            (_, ["_api", "analyzer", ..]) => self.analyzers(request, &seat, &rest[2..]),
             (_, ["_api", "gharial", ..]) => self.graphs(request, &seat, &rest[2..]),
             ("POST", ["_api", "document", collection]) => self.insert(request, &seat, collection),
             (_, ["_api", "cursor", ..]) => aql::cursor(self, request, &seat, &rest[2..]),
@@ -415,6 +416,9 @@ impl World {
                 if database.collections.contains_key(&name) || database.views.contains_key(&name) {
                     return Err(Response::error(409, 1207, "duplicate name"));
                 }
+                if let Some(unknown) = database.unknown_analyzer(&view["links"]) {
+                    return Err(Response::error(400, 10, &format!("analyzer '{unknown}' not found")));
+                }
                 let defaults = json!({
                     "id": id.to_string(), "globallyUniqueId": format!("h{id}/{id}"), "cleanupIntervalStep": 2,
                     "consolidationIntervalMsec": 5000, "writebufferIdle": 64, "writebufferActive": 0,
@@ -443,6 +447,37 @@ impl World {
                     view.extend(change);
                 }
                 Ok(Response::ok(200, view.clone()))
+            }
+            _ => Err(Response::error(404, 404, "unknown path")),
+        }
+    }
+
+    fn analyzers(&mut self, request: &Request, seat: &Seat<'_>, rest: &[&str]) -> Result<Response, Refusal> {
+        let read_only = self.read_only;
+        let prefix = format!("{}::", seat.database);
+        let database = self.database(seat.database)?;
+        let shown = |status, analyzer: &Value| {
+            let mut analyzer = analyzer.clone();
+            analyzer["name"] = format!("{prefix}{}", analyzer["name"].as_str().unwrap_or_default()).into();
+            Response::ok(status, analyzer)
+        };
+        match (request.method.as_str(), rest) {
+            ("GET", [name]) => match database.analyzers.get(*name) {
+                Some(known) => Ok(shown(200, known)),
+                None => Err(Response::error(404, 1202, "unable to find analyzer")),
+            },
+            ("POST", []) => {
+                seat.administers(read_only)?;
+                let body = World::body(request)?;
+                let name = body["name"].as_str().unwrap_or_default().to_string();
+                match database.analyzers.get(&name) {
+                    Some(known) if *known == body => Ok(shown(200, known)),
+                    Some(_) => Err(Response::error(400, 10, "analyzer exists with another definition")),
+                    None => {
+                        database.analyzers.insert(name, body.clone());
+                        Ok(shown(201, &body))
+                    }
+                }
             }
             _ => Err(Response::error(404, 404, "unknown path")),
         }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::definitions::TEXT_FIELDS;
+use super::super::words::ANALYZER;
 use crate::record::format_time;
 use crate::store::search::{By, FieldIs, Filter, LearningAsk, RunAsk, Words};
 
@@ -200,18 +201,26 @@ impl Where {
 }
 
 /// The conditions of `SEARCH`: each term in any of the analysed fields. What the filter compares and the view holds is
-/// filtered again afterwards, which changes nothing, and narrows the search here.
+/// filtered again afterwards, which changes nothing, and narrows the search here. The beginning of a word is compared as
+/// it is, so it has to be in lower case, which terms are.
 pub fn words(words: &Words, filter: &mut Where) -> String {
     let mut term = |text: &str, prefix: bool| {
-        let name = filter.bind(text);
-        let last = filter.bind(text.rsplit(' ').next().unwrap_or(text));
+        let (before, last) = text.rsplit_once(' ').unwrap_or(("", text));
+        let given = match (prefix, before) {
+            (false, _) => filter.bind(text),
+            (true, "") => filter.bind(last),
+            (true, _) => {
+                let (before, last) = (filter.bind(before), filter.bind(last));
+                format!("{before}, 0, {{STARTS_WITH: [{last}]}}")
+            }
+        };
         let each: Vec<String> = TEXT_FIELDS
             .iter()
             .map(|field| {
-                if prefix {
-                    format!("ANALYZER(STARTS_WITH(e.{field}, {last}), \"text_en\")")
+                if prefix && before.is_empty() {
+                    format!("ANALYZER(STARTS_WITH(e.{field}, {given}), \"{ANALYZER}\")")
                 } else {
-                    format!("PHRASE(e.{field}, {name}, \"text_en\")")
+                    format!("PHRASE(e.{field}, {given}, \"{ANALYZER}\")")
                 }
             })
             .collect();

@@ -8,8 +8,7 @@
 //!
 //! # What differs from the embedded store
 //!
-//! Full text is analysed with `text_en`: words are stemmed, so `retrying` finds `retried`. The view lags about a second
-//! behind what is stored. Regular expressions are those of the server (ICU); common ones mean the same.
+//! The view lags about a second behind what is stored. Regular expressions are those of the server (ICU); common ones mean the same.
 
 mod clauses;
 mod prune;

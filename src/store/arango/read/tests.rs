@@ -122,7 +122,10 @@ fn a_search_compares_in_the_view_what_the_view_holds() {
         ..Filter::default()
     });
     let search = words(&Words::parse("boom").unwrap(), &mut w);
-    assert!(search.contains("PHRASE(e.message, @b2, \"text_en\")"), "{search}");
+    assert!(
+        search.contains("PHRASE(e.message, @b2, \"logagent_words\")"),
+        "{search}"
+    );
     assert!(
         search.contains(" AND e.level_no >= @b0 AND e.script_name == @b1"),
         "{search}"

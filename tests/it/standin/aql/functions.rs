@@ -162,6 +162,10 @@ impl Run<'_> {
                 Err(Fail::new(501, 9, &text))
             }
             "DOCUMENT" => self.document(&given),
+            "TOKENS" => {
+                let analyzer = given.get(1).map_or("identity".to_owned(), text);
+                self.analyze(&text(&given[0]), &analyzer).map(Value::from)
+            }
             "SLEEP" => {
                 let until = std::time::Instant::now() + std::time::Duration::from_secs_f64(number(&given[0]).max(0.0));
                 while std::time::Instant::now() < until {
@@ -280,10 +284,6 @@ fn texts(name: &str, a: &[Value]) -> Option<Value> {
             } as usize;
             let count = a.get(2).map_or(usize::MAX, |n| number(n).max(0.0) as usize);
             chars.into_iter().skip(from).take(count).collect::<String>().into()
-        }
-        "TOKENS" => {
-            let analyzer = a.get(1).map_or("identity".to_owned(), text);
-            super::search::analyze(&first, &analyzer).into()
         }
         _ => return None,
     })
