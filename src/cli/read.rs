@@ -1,6 +1,7 @@
 //! The verbs that ask the store, and those that add to what it knows.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -183,7 +184,7 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
 }
 
 fn mcp(args: &args::Mcp, context: &Context) -> Result<Exit, Failure> {
-    match crate::mcp::serve(&context.settings, args) {
+    match crate::mcp::serve(&context.settings, args, socket(context)) {
         Ok(()) => Ok(Exit::Done),
         Err(McpError::Ask(e)) => Err(e.into()),
         Err(e) => Err(Failure::usage(e)),
@@ -341,10 +342,17 @@ fn prune(ask: &Asking<'_>, v: &Shown<args::Prune>) -> Result<Exit, Failure> {
     screen(&v.show).object(&outcome)
 }
 
+/// The socket of an agent that ships to the store that is meant: one that is named on the command line is written to
+/// itself, since the agent of this directory may ship to another.
+fn socket(context: &Context) -> Option<PathBuf> {
+    let named = context.sources.store.is_some();
+    context.settings.socket.path.clone().filter(|_| !named)
+}
+
 /// Where `learn` and `fix` put their records.
 fn recorder(context: &Context) -> Recorder<'_> {
     Recorder {
-        socket: context.settings.socket.path.clone(),
+        socket: socket(context),
         write: Box::new(move |batch| write(context, batch)),
     }
 }

@@ -56,16 +56,17 @@ pub enum McpError {
     Run(String),
 }
 
-/// Serves until standard input ends.
+/// Serves until standard input ends. What is recorded goes through `socket` where an agent listens there.
 ///
 /// # Errors
 /// Settings of the store that can never work; a client that does not speak the protocol.
-pub fn serve(settings: &Settings, args: &Mcp) -> Result<(), McpError> {
+pub fn serve(settings: &Settings, args: &Mcp, socket: Option<PathBuf>) -> Result<(), McpError> {
     let store: Arc<dyn Search> = Arc::from(open_reader(settings).map_err(AskError::from)?);
     let server = Server {
         store,
         meaning: Embedder::new(&settings.embeddings).map(Arc::new),
         settings: Arc::new(settings.clone()),
+        socket,
         allow_write: args.allow_write,
         max_bytes: args.max_tokens.clamp(200, 100_000) * fit::BYTES_PER_TOKEN,
     };
@@ -95,6 +96,7 @@ struct Server {
     store: Arc<dyn Search>,
     meaning: Option<Arc<Embedder>>,
     settings: Arc<Settings>,
+    socket: Option<PathBuf>,
     allow_write: bool,
     max_bytes: usize,
 }
@@ -121,9 +123,8 @@ impl Server {
     }
 
     fn recorder(&self) -> Recorder<'_> {
-        let socket: Option<PathBuf> = self.settings.socket.path.clone();
         Recorder {
-            socket,
+            socket: self.socket.clone(),
             write: Box::new(|batch| self.write(batch)),
         }
     }

@@ -102,6 +102,19 @@ fn learn_and_fix_leave_the_same_by_the_agent_and_without_one() {
     assert_eq!(groups[0]["fix_description"], "raised the pool size");
 }
 
+#[test]
+fn a_store_that_is_named_is_written_to_even_where_an_agent_of_another_one_runs() {
+    let place = Place::new();
+    let agent = place.start();
+    let other = ["learn", "for the other one", "--store", "sqlite:other.db"];
+    let learnt = json_of(&place, &other);
+    assert_eq!(learnt["via"], "store");
+    let asked = json_of(&place, &["learnings", "--store", "sqlite:other.db"]);
+    assert_eq!(asked["items"][0]["learning"], "for the other one");
+    agent.stop();
+    assert_eq!(place.value("select count(*) n from agent_learnings"), "0");
+}
+
 /// The verb with the stand-in as the store.
 fn say_to(place: &Place, url: &str, args: &[&str]) -> Said {
     let out = logagent(place.path("").as_path())
