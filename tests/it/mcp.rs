@@ -10,7 +10,7 @@ use crate::harness::{logagent, python_with_loguru, say};
 use crate::sample::{self, A, BAD_ROW, C, D, TIMEOUT, key};
 
 /// A conversation in JSON lines.
-struct Talk {
+pub struct Talk {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -18,7 +18,7 @@ struct Talk {
 }
 
 impl Talk {
-    fn start(dir: &Path, args: &[&str], version: &str) -> (Talk, Value) {
+    pub fn start(dir: &Path, args: &[&str], version: &str) -> (Talk, Value) {
         let mut child = logagent(dir)
             .arg("mcp")
             .args(args)
@@ -62,7 +62,7 @@ impl Talk {
     }
 
     /// A tool's answer and its length in bytes.
-    fn call(&mut self, tool: &str, arguments: Value) -> (Value, usize) {
+    pub fn call(&mut self, tool: &str, arguments: Value) -> (Value, usize) {
         let answer = self.ask("tools/call", json!({"name": tool, "arguments": arguments}));
         let text = answer["result"]["content"][0]["text"]
             .as_str()
@@ -71,7 +71,7 @@ impl Talk {
         (serde_json::from_str(text).unwrap(), text.len())
     }
 
-    fn end(mut self) {
+    pub fn end(mut self) {
         drop(self.input.take());
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut self.output, &mut rest).unwrap();

@@ -10,7 +10,8 @@ use logagent::store::{Batch, Sink};
 use serde_json::{Value, json};
 
 use crate::harness::{Said, eventually, logagent, say};
-use crate::sample::{self, A, B, BAD_ROW, C, DAY, E, Ev, at, key};
+use crate::mcp::Talk;
+use crate::sample::{self, A, B, BAD_ROW, C, D, DAY, E, Ev, at, key};
 use crate::standin::{Options, Standin, User};
 
 const DB: &str = "script_logs";
@@ -194,6 +195,35 @@ fn texts_and_notes_are_the_same_too() {
 }
 
 #[test]
+fn the_tools_for_agents_say_what_they_say_on_the_embedded_store() {
+    let place = Place::new();
+    let embedded = sample::directory();
+    let url = place.standin.url().replace("http://", "http://root:secret-of-root@") + "/" + DB;
+    let (mut here, _) = Talk::start(embedded.path(), &[], "2025-06-18");
+    let (mut there, _) = Talk::start(place.dir.path(), &["--store", &url], "2025-06-18");
+    for (tool, arguments) in [
+        ("search", json!({"text": "customers"})),
+        ("search", json!({"level": "error", "since": DAY[1], "until": DAY[3]})),
+        ("errors", json!({"since": DAY[1], "until": DAY[3]})),
+        ("similar", json!({"text": "database timed out"})),
+        ("get", json!({"key": &key(C, 1)[..18], "context": 1})),
+        ("summary", json!({"execution_id": D, "include": ["response", "graph"]})),
+        ("stats", json!({"by": "level", "since": DAY[1]})),
+        ("runs", json!({"history": true, "script": "etl", "since": DAY[1]})),
+        ("patterns", json!({"since": DAY[1], "limit": 1})),
+        ("learnings", json!({"recurring": true})),
+    ] {
+        let (mut one, _) = here.call(tool, arguments.clone());
+        let (mut other, _) = there.call(tool, arguments.clone());
+        comparable(&mut one);
+        comparable(&mut other);
+        assert_eq!(one, other, "{tool} {arguments}");
+    }
+    here.end();
+    there.end();
+}
+
+#[test]
 fn pages_follow_each_other_without_a_gap() {
     let place = Place::new();
     for question in [
@@ -239,6 +269,10 @@ fn a_query_reads_with_bound_values_and_collections() {
     assert_eq!(said.out.lines().count(), 2500, "page after page: {}", said.err);
     let cut = place.say(&["query", "FOR i IN 1..2500 RETURN i", "-n", "3", "-o", "jsonl"]);
     assert_eq!(cut.out, "1\n2\n3\n");
+    let seen = place.standin.seen();
+    let query = seen.iter().rev().find(|s| s.line.ends_with("/_api/cursor")).unwrap();
+    let body: Value = serde_json::from_slice(&query.body).unwrap();
+    assert_eq!(body["ttl"], 300, "a reader may pause between pages");
     assert_eq!(
         place.standin.count("DELETE /_db/script_logs/_api/cursor/"),
         1,

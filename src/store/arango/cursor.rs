@@ -17,6 +17,10 @@ use serde_json::Value;
 use super::client::{Client, Request};
 use super::errors::{ApiError, Error};
 
+/// How long the server keeps the rest of a result that nobody fetches: a reader may stop for a while. The default of a
+/// single server is 30 s.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Pauses before a query that met a lock is tried again.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(10),
@@ -70,6 +74,8 @@ struct Wish<'a, B> {
     batch_size: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u64>,
     options: WishOptions,
 }
 
@@ -129,7 +135,7 @@ pub struct Warning {
 }
 
 /// A running query. Pages come from [`Cursor::next_page`]; who stops early calls [`Cursor::close`], or the server
-/// keeps the cursor until its time to live (30 s) has passed.
+/// keeps the cursor until [`PATIENCE`] has passed.
 pub struct Cursor<'c, T> {
     client: &'c Client,
     endpoint: usize,
@@ -152,6 +158,7 @@ impl Client {
             bind_vars: binds,
             batch_size: Some(options.batch_size.max(1)),
             memory_limit: Some(options.memory_limit),
+            ttl: Some(PATIENCE.as_secs()),
             options: WishOptions {
                 max_runtime: Some(options.max_runtime.as_secs_f64().max(0.001)),
                 stream: !options.full_count,
@@ -229,6 +236,7 @@ impl Client {
             bind_vars: binds,
             batch_size: None,
             memory_limit: Some(options.memory_limit),
+            ttl: None,
             options: WishOptions {
                 max_runtime: Some(options.max_runtime.as_secs_f64()),
                 ..WishOptions::default()
@@ -248,6 +256,7 @@ impl Client {
             bind_vars: binds,
             batch_size: None,
             memory_limit: None,
+            ttl: None,
             options: WishOptions::default(),
         };
         let answer = self.send(Request::post(&["_api", "explain"], json(&wish)?)).await?;

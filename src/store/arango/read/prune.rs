@@ -8,6 +8,8 @@
 //! without events, which the next pass with a bound on time finds. The server says how many documents each query wrote,
 //! so two agents that prune at the same time do not count the same document twice.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::json;
 
@@ -19,6 +21,9 @@ use crate::store::{AGENT_LEARNINGS, LOG_EVENTS};
 
 /// Events, or executions, of one step.
 const BATCH: usize = 5_000;
+
+/// Counting what would go looks at all of it: an operator waits for that.
+const PATIENT: Duration = Duration::from_secs(600);
 
 /// No executions in the sense of what hangs on one.
 const OUTSIDE: [&str; 2] = ["manual", "unknown"];
@@ -76,7 +81,12 @@ impl Pass<'_> {
         binds: serde_json::Value,
     ) -> Result<Vec<T>, ReadError> {
         let (query, binds) = complete(file, filter, &[], binds);
-        self.store.all(&query, &binds)
+        let mut rows = Vec::new();
+        self.store.each(&query, &binds, PATIENT, &mut |row| {
+            rows.push(row);
+            true
+        })?;
+        Ok(rows)
     }
 
     /// Which events are meant, known as `e`.
