@@ -27,6 +27,7 @@ mod notes_agent;
 mod place;
 mod query_arango;
 mod query_cli;
+mod query_large;
 mod query_more;
 mod recorder;
 mod sample;
