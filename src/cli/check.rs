@@ -13,6 +13,7 @@ use super::show::{self, GREEN, RED, YELLOW};
 use crate::config::{Settings, StoreKind};
 use crate::state::lock::{self, Holder};
 use crate::store::SchemaAction;
+use crate::store::meaning::{Embedder, Meaning};
 
 /// Bytes that the system allows for the path of a Unix socket, with its final NUL.
 const SOCKET_PATH: usize = 108;
@@ -33,7 +34,7 @@ enum Found {
 pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
     let s = &context.settings;
     let store = store(s);
-    let lines = [
+    let mut lines = vec![
         ("configuration", configuration(context)),
         ("data directory", data_dir(&s.data_dir)),
         ("agent", agent(&s.data_dir)),
@@ -42,6 +43,7 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         ("store", store.0),
         ("schema", store.1),
     ];
+    lines.extend(embeddings(s).map(|found| ("embeddings", found)));
     let color = show::color(false);
     let mut out = io::stdout().lock();
     let mut exit = Exit::Done;
@@ -215,6 +217,19 @@ fn socket(s: &Settings) -> Found {
 fn group_exists(name: &str) -> bool {
     let listed = fs::read_to_string("/etc/group").unwrap_or_default();
     name.parse::<u32>().is_ok() || listed.lines().any(|l| l.split(':').next() == Some(name))
+}
+
+/// The embedding endpoint, where one is configured. Nothing depends on it, so that its failure is a note.
+fn embeddings(s: &Settings) -> Option<Found> {
+    let endpoint = Embedder::new(&s.embeddings)?;
+    Some(match endpoint.vectors(&["logagent check".to_owned()]) {
+        Ok(vectors) => Found::Good(format!(
+            "{} answers with vectors of {} numbers",
+            s.embeddings.url,
+            vectors.first().map_or(0, Vec::len)
+        )),
+        Err(why) => Found::Doubtful(format!("{why}; answers are ranked without it")),
+    })
 }
 
 /// Reachability and login, then the schema, by asking what `init` would do.

@@ -177,6 +177,20 @@ fn where_the_endpoint_fails_the_other_rankings_stand_alone_and_it_is_said() {
 }
 
 #[test]
+fn check_asks_the_endpoint_and_only_notes_its_failure() {
+    let place = Place::new();
+    let endpoint = Endpoint::start(Mood::Well);
+    let good = ask(&place.path(""), &endpoint.url, &["check"]);
+    assert_eq!(good.code, 0, "{}", good.out);
+    assert!(good.out.contains("answers with vectors of 4 numbers"), "{}", good.out);
+    let bad = ask(&place.path(""), "http://127.0.0.1:1/v1", &["check"]);
+    assert_eq!(bad.code, 0, "{}", bad.out);
+    assert!(bad.out.contains("note  embeddings"), "{}", bad.out);
+    let off = ask(&place.path(""), "", &["check"]);
+    assert!(!off.out.contains("embeddings"), "{}", off.out);
+}
+
+#[test]
 fn search_ranks_by_words_and_meaning_together() {
     let place = Place::new();
     let lines = [
