@@ -1,5 +1,7 @@
 //! The one form in which instants are stored.
 
+use std::cell::Cell;
+
 use super::Micros;
 use super::time::RANGE;
 
@@ -17,17 +19,13 @@ pub fn format_time(t: Micros) -> String {
 pub fn write_time(t: Micros, out: &mut Vec<u8>) {
     let t = t.clamp(*RANGE.start(), *RANGE.end());
     let (days, rest) = (t.div_euclid(DAY), t.rem_euclid(DAY));
-    let (y, m, d) = civil(days);
     let (seconds, micros) = ((rest / 1_000_000) as u32, (rest % 1_000_000) as u32);
     let mut face = *b"0000-00-00T00:00:00.000000Z";
+    face[..10].copy_from_slice(&date(days));
     let mut put = |at: usize, two: u32| {
-        face[at] = b'0' + (two / 10) as u8;
-        face[at + 1] = b'0' + (two % 10) as u8;
+        let pair = PAIRS.get(two as usize).copied().unwrap_or_default();
+        (face[at], face[at + 1]) = (pair[0], pair[1]);
     };
-    put(0, y / 100);
-    put(2, y % 100);
-    put(5, m);
-    put(8, d);
     put(11, seconds / 3600);
     put(14, seconds / 60 % 60);
     put(17, seconds % 60);
@@ -35,6 +33,34 @@ pub fn write_time(t: Micros, out: &mut Vec<u8>) {
     put(22, micros / 100 % 100);
     put(24, micros % 100);
     out.extend_from_slice(&face);
+}
+
+/// `00` to `99`.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut i = 0;
+    while i < 100 {
+        pairs[i] = [b'0' + (i / 10) as u8, b'0' + (i % 10) as u8];
+        i += 1;
+    }
+    pairs
+};
+
+/// `YYYY-MM-DD`. Most times are of the same day as the one before.
+fn date(days: i64) -> [u8; 10] {
+    thread_local!(static LAST: Cell<(i64, [u8; 10])> = const { Cell::new((0, *b"1970-01-01")) });
+    let (known, date) = LAST.get();
+    if known == days {
+        return date;
+    }
+    let (y, m, d) = civil(days);
+    let mut date = *b"0000-00-00";
+    for (at, two) in [(0, y / 100), (2, y % 100), (5, m), (8, d)] {
+        let pair = PAIRS.get(two as usize).copied().unwrap_or_default();
+        (date[at], date[at + 1]) = (pair[0], pair[1]);
+    }
+    LAST.set((days, date));
+    date
 }
 
 /// Days since 1970-01-01 to (year, month, day), proleptic Gregorian; years 0–9999.

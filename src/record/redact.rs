@@ -9,12 +9,15 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aho_corasick::{AhoCorasick, MatchKind, packed};
 use regex::Regex;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::{elements, members};
 use super::secrets::{HIDING, SECRETS};
+use super::suspicion;
 use super::text::{escape_into, string, unescape};
 use super::{Record, Text, Token};
 use crate::config::Redact;
@@ -134,7 +137,7 @@ impl Redactor {
 
     /// Whether a text (escaped, or a whole line) could hold a secret. Quick, and on the safe side.
     pub fn suspects(&self, s: &str) -> bool {
-        !self.custom.is_empty() || self.anchors.any(s)
+        !self.custom.is_empty() || (suspicion::suspicious(s) && self.anchors.any(s))
     }
 
     /// Hides what is secret in a record and marks it. `names`: a suspicious field name was seen.
@@ -323,7 +326,6 @@ struct Name {
     field: String,
     /// In lower case, without separators.
     joined: Vec<u8>,
-    letters: Letters,
 }
 
 /// Which letters a name has, one bit each; digits and separators share bits with some.
@@ -349,9 +351,16 @@ impl Letters {
 #[derive(Debug)]
 pub(super) struct Names {
     rules: Vec<Name>,
+    /// Letters of each rule, side by side.
+    letters: Vec<Letters>,
     /// Bytes of the shortest rule.
     shortest: usize,
+    /// Hashes of names that match no rule: records have the same few names again and again.
+    clean: Box<[AtomicU64; CLEAN]>,
 }
+
+/// Names that are remembered at once, a power of two.
+const CLEAN: usize = 128;
 
 impl Names {
     fn new(fields: &[String]) -> Names {
@@ -359,28 +368,47 @@ impl Names {
             let joined: Vec<u8> = field.bytes().filter(u8::is_ascii_alphanumeric).collect();
             Name {
                 field: field.clone(),
-                letters: Letters::of(&joined),
                 joined: joined.to_ascii_lowercase(),
             }
         };
         let rules: Vec<Name> = fields.iter().map(name).filter(|n| !n.joined.is_empty()).collect();
         let shortest = rules.iter().map(|r| r.joined.len()).min().unwrap_or(usize::MAX);
-        Names { rules, shortest }
+        let letters = rules.iter().map(|r| Letters::of(&r.joined)).collect();
+        Names {
+            rules,
+            letters,
+            shortest,
+            clean: Box::new(std::array::from_fn(|_| AtomicU64::new(0))),
+        }
     }
 
     /// Whether an (escaped) field name could match. Quick, and on the safe side: a name that lacks a letter of a rule
     /// does not match it.
-    #[inline]
-    pub fn suspects(&self, name: &str) -> bool {
-        if name.len() < self.shortest {
-            return false;
-        }
+    fn suspects(&self, name: &str) -> bool {
         let letters = Letters::of(name.as_bytes());
-        letters.contains(Letters::BACKSLASH) || self.rules.iter().any(|r| letters.contains(r.letters))
+        letters.contains(Letters::BACKSLASH) || self.letters.iter().any(|r| letters.contains(*r))
     }
 
     /// The rule that an (escaped) field name matches.
+    #[inline]
     pub fn find(&self, name: &str) -> Option<&str> {
+        if name.len() < self.shortest {
+            return None;
+        }
+        let hash = xxh3_64(name.as_bytes());
+        let slot = self.clean.get(hash as usize % CLEAN)?;
+        if slot.load(Ordering::Relaxed) == hash {
+            return None;
+        }
+        let hit = self.search(name);
+        if hit.is_none() {
+            slot.store(hash, Ordering::Relaxed);
+        }
+        hit
+    }
+
+    #[inline(never)]
+    fn search(&self, name: &str) -> Option<&str> {
         if !self.suspects(name) {
             return None;
         }

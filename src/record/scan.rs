@@ -203,7 +203,7 @@ impl<'a, 'w> Scan<'a, 'w> {
                 return None;
             }
             if let Some(watch) = self.watch {
-                self.suspicious = self.suspicious || (watch.suspects(name) && watch.find(name).is_some());
+                self.suspicious = self.suspicious || watch.find(name).is_some();
             }
             self.space();
             if self.byte() != b':' {
@@ -266,6 +266,8 @@ fn past_escape(b: &[u8], at: usize) -> Option<usize> {
 struct Seen<'a> {
     few: [&'a str; 12],
     len: usize,
+    /// A bit for each name, by its length and its ends: most names are new at a glance.
+    glance: u64,
     many: Option<HashSet<Cow<'a, str>>>,
 }
 
@@ -276,10 +278,13 @@ impl<'a> Seen<'a> {
         if self.many.is_some() || escaped || self.len == self.few.len() {
             return self.add_slow(name);
         }
-        let known = self.few.get(..self.len).unwrap_or_default();
-        if known.contains(&name) {
+        let b = name.as_bytes();
+        let end = |c: Option<&u8>| c.map_or(0, |c| usize::from(*c));
+        let bit = 1_u64 << ((b.len() * 11 + end(b.first()) * 3 + end(b.last()) * 5) & 63);
+        if self.glance & bit != 0 && self.few.get(..self.len).unwrap_or_default().contains(&name) {
             return false;
         }
+        self.glance |= bit;
         if let Some(slot) = self.few.get_mut(self.len) {
             *slot = name;
         }

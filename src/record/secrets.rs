@@ -68,7 +68,7 @@ pub(super) const SECRETS: &[Secret] = &[
     token(
         "slack_token",
         &["xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxe-", "xapp-"],
-        r"^x(?:ox[bparse]|app)-[0-9A-Za-z-]{10,}",
+        r"^x(?:ox[bparse]|app)-[0-9A-Za-z-]{14,}",
     ),
     inside(
         "slack_webhook",

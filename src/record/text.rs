@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use super::lanes::Lanes;
 use super::{Text, Token};
 
 /// Stands where a character could not be decoded.
@@ -175,16 +176,14 @@ pub(super) fn ceil(s: &str, at: usize) -> usize {
 /// The position, at or after `at`, of the first byte that ends or interrupts the contents of a JSON string: a quote, a
 /// backslash or a control character. The length of `b` where there is none.
 ///
-/// Eight bytes a step. In each lane the trick `(x - 1) & !x & 0x80` finds zeros; lanes above a true hit may be false
-/// ones, so only the lowest counts.
+/// Sixteen bytes a step.
 #[inline]
 pub(super) fn special(b: &[u8], mut at: usize) -> usize {
     while let Some(w) = b.get(at..).and_then(|r| r.first_chunk::<16>()) {
-        let (low, high) = (word(w, 0), word(w, 8));
-        let (m, n) = (interrupts(low), interrupts(high));
-        if m | n != 0 {
-            let (m, base) = if m == 0 { (n, at + 8) } else { (m, at) };
-            return base + (m.trailing_zeros() / 8) as usize;
+        let lanes = Lanes::load(w);
+        let hits = lanes.eq(b'"').or(lanes.eq(b'\\')).or(lanes.at_most(0x1f)).mask();
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize;
         }
         at += 16;
     }
@@ -195,24 +194,6 @@ pub(super) fn special(b: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     b.len()
-}
-
-#[inline]
-fn word(w: &[u8; 16], at: usize) -> u64 {
-    let mut half = [0; 8];
-    half.copy_from_slice(&w[at..at + 8]);
-    u64::from_le_bytes(half)
-}
-
-/// The high bit of each lane whose byte is a quote, a backslash or a control character; see [`special`].
-#[inline]
-fn interrupts(w: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let quote = w ^ (ONES * b'"' as u64);
-    let slash = w ^ (ONES * b'\\' as u64);
-    let zero = |x: u64| x.wrapping_sub(ONES) & !x;
-    (zero(quote) | zero(slash) | (w.wrapping_sub(ONES * 0x20) & !w)) & HIGH
 }
 
 #[cfg(test)]

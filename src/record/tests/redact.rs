@@ -215,3 +215,67 @@ fn nothing_is_hidden_when_switched_off() {
         (&json!("a://u:pw@h"), &json!("x"))
     );
 }
+
+/// A secret that its pattern takes, for each anchor.
+fn sample(anchor: &str) -> String {
+    let (letters, hex) = (
+        "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0",
+        "0123456789abcdef0123456789abcdef01234567",
+    );
+    match anchor {
+        "AKIA" | "ASIA" => format!("{anchor}IOSFODNN7EXAMPLE"),
+        "ecret_access_key" | "ECRET_ACCESS_KEY" | "ecretAccessKey" => format!("{anchor} = {letters}"),
+        "hooks.slack.com/" => format!("https://{anchor}services/{letters}"),
+        "xoxb-" | "xoxp-" | "xoxa-" | "xoxr-" | "xoxs-" | "xoxe-" | "xapp-" => format!("{anchor}12345678901234"),
+        "sk-" => format!("{anchor}{}", &letters[..16]),
+        "lsv2_" => format!("{anchor}pt_{letters}"),
+        ".eyJ" => "eyJhbGciOiJI.eyJzdWIiOiIx.".to_owned(),
+        "earer " | "EARER " => format!("{anchor}abc12345"),
+        "asic " | "ASIC " => format!("{anchor}dXNlcjpwYXNzd29yZA=="),
+        "-----BEGIN " => {
+            let body = format!("{letters}{}", &letters[..24]);
+            format!("{anchor}RSA PRIVATE KEY-----\\n{body}\\n-----END RSA PRIVATE KEY-----")
+        }
+        "://" => "redis://:pw@cache".to_owned(),
+        "SG." => format!("{anchor}{}.{}", &letters[..22], letters),
+        "dop_v1_" | "doo_v1_" | "shpat_" | "shpss_" => {
+            format!("{anchor}{}", if anchor.starts_with('s') { &hex[..32] } else { hex })
+        }
+        _ => format!("{anchor}{letters}"),
+    }
+}
+
+#[test]
+fn the_quick_pass_notices_every_known_form_wherever_it_stands() {
+    let rules = rules_with(&[]);
+    let redactor = rules.redactor.as_ref().unwrap();
+    for anchor in SECRETS.iter().flat_map(|s| s.anchors) {
+        let secret = sample(anchor);
+        for before in 0..140 {
+            let text = format!("{} {secret} and so on", "word ".repeat(30).get(..before).unwrap());
+            assert!(redactor.known(&text, &mut Vec::new()).is_some(), "{text}");
+            assert!(redactor.suspects(&text), "{text}");
+            let quoted = format!("{{\"{}\": \"{secret}\"}}", "k".repeat(before));
+            assert!(redactor.suspects(&quoted), "{quoted}");
+            let behind = format!("{}\\n{secret}", "word,".repeat(30).get(..before).unwrap());
+            assert!(
+                redactor.known(&behind, &mut Vec::new()).is_none() || redactor.suspects(&behind),
+                "{behind}"
+            );
+        }
+    }
+    for hiding in HIDING {
+        assert!(redactor.suspects(&format!("some words {hiding}5 more")), "{hiding}");
+    }
+}
+
+#[test]
+fn ordinary_lines_are_passed_quickly() {
+    for text in [
+        "slow call took 1477.9 ms: compacted memory embedding edge call parsed insert compacted recall response",
+        r#"{"seq": 0, "execution_id": "exec_74981e35049e", "script_name": "edge_builder.py", "tags": ["slow", "db"]}"#,
+        "read /srv/data/2026-11-21/input.csv in 12 ms\\n  and wrote it",
+    ] {
+        assert!(!suspicion::suspicious(text), "{text}");
+    }
+}
