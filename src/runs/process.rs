@@ -51,6 +51,28 @@ pub(super) struct Process {
     /// A bound run that had to make room, to be concluded.
     #[serde(skip)]
     pub evicted: Option<Run>,
+    /// What is asked of every run for every record, in the order of `runs`.
+    #[serde(skip)]
+    glances: Vec<Glance>,
+}
+
+/// The part of a run that is looked at most.
+#[derive(Clone, Copy, Debug)]
+struct Glance {
+    hash: u64,
+    last_seen: Micros,
+    /// It may have to make room for another.
+    yields: bool,
+}
+
+impl Glance {
+    fn of(run: &Run) -> Glance {
+        Glance {
+            hash: run.hash,
+            last_seen: run.last_seen,
+            yields: run.kind == Kind::Bound && !run.start_declared,
+        }
+    }
 }
 
 impl Process {
@@ -64,11 +86,27 @@ impl Process {
             unkept: false,
             gone_at: None,
             evicted: None,
+            glances: Vec::new(),
         }
     }
-}
 
-impl Process {
+    /// Takes up the runs that an earlier life kept.
+    pub fn restored(mut self) -> Process {
+        for run in &mut self.runs {
+            run.hash = xxh3_64(run.id.as_bytes());
+            run.reported = Some(run.last_seen);
+        }
+        self.glances = self.runs.iter().map(Glance::of).collect();
+        self
+    }
+
+    /// The newest run with this id.
+    fn find(&self, hash: u64, id: &str) -> Option<usize> {
+        let same = |i: &usize| self.runs.get(*i).is_some_and(|r| r.id == id);
+        let all = self.glances.iter().enumerate().rev();
+        all.filter(|(_, g)| g.hash == hash).map(|(i, _)| i).find(same)
+    }
+
     /// The index of the run a record belongs to; opens it where it is new.
     pub fn run_of(
         &mut self,
@@ -80,7 +118,7 @@ impl Process {
     ) -> usize {
         if let Some(id) = bound {
             let hash = xxh3_64(id.as_bytes());
-            if let Some(i) = self.runs.iter().rposition(|r| r.hash == hash && r.id == id) {
+            if let Some(i) = self.find(hash, id) {
                 return i;
             }
             return self.open(Kind::Bound, id.to_owned(), hash, script, time);
@@ -99,7 +137,7 @@ impl Process {
                 let salt = time.cast_unsigned() ^ u64::from(into.parent.is_some());
                 let id = self.derived_id(script, time, salt);
                 let hash = xxh3_64(id.as_bytes());
-                if let Some(i) = self.runs.iter().rposition(|r| r.hash == hash && r.id == id) {
+                if let Some(i) = self.find(hash, &id) {
                     return i;
                 }
                 return self.open(Kind::Declared, id, hash, script, time);
@@ -135,21 +173,30 @@ impl Process {
     /// Opens a run. Where too many bound runs are open, the longest quiet one makes room.
     fn open(&mut self, kind: Kind, id: String, hash: u64, script: &str, time: Micros) -> usize {
         let run = Run::new(kind, id, hash, script, time);
-        let bound = |r: &Run| r.kind == Kind::Bound && !r.start_declared;
-        if kind == Kind::Bound && self.runs.iter().filter(|r| bound(r)).count() >= BOUND_RUNS {
-            let quiet = self
-                .runs
-                .iter_mut()
-                .enumerate()
-                .filter(|(_, r)| bound(r))
-                .min_by_key(|(_, r)| r.last_seen);
-            if let Some((i, slot)) = quiet {
-                self.evicted = Some(std::mem::replace(slot, run));
-                return i;
-            }
+        let glance = Glance::of(&run);
+        if kind == Kind::Bound
+            && let (BOUND_RUNS.., Some(i)) = self.quietest()
+            && let (Some(slot), Some(g)) = (self.runs.get_mut(i), self.glances.get_mut(i))
+        {
+            self.evicted = Some(std::mem::replace(slot, run));
+            *g = glance;
+            return i;
         }
         self.runs.push(run);
+        self.glances.push(glance);
         self.runs.len() - 1
+    }
+
+    /// How many runs may have to make room, and which of them was quiet longest.
+    fn quietest(&self) -> (usize, Option<usize>) {
+        let (mut n, mut quiet, mut least) = (0, None, Micros::MAX);
+        for (i, g) in self.glances.iter().enumerate().filter(|(_, g)| g.yields) {
+            n += 1;
+            if g.last_seen < least || quiet.is_none() {
+                (quiet, least) = (Some(i), g.last_seen);
+            }
+        }
+        (n, quiet)
     }
 
     /// `{script}_{YYYYMMDD_HHMMSS}_{8 hex}`.
@@ -189,6 +236,9 @@ impl Process {
         }
         if newest {
             run.note_error(record);
+        }
+        if let Some(glance) = self.glances.get_mut(at) {
+            *glance = Glance::of(run);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The tracker: records in, executions and run updates out.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -31,7 +32,7 @@ pub struct Resolved {
 pub struct Tracker {
     host: String,
     /// By hash of host, pid and, where it is exact, start.
-    processes: HashMap<u64, Process>,
+    processes: HashMap<u64, Process, BuildHasherDefault<Hashed>>,
     dirty: Vec<u64>,
     unkept: Vec<u64>,
     closed: Vec<RunUpdate>,
@@ -47,12 +48,8 @@ impl Tracker {
             .iter()
             .filter_map(|(key, bytes)| {
                 let key = u64::from_str_radix(key, 16).ok()?;
-                let mut process: Process = serde_json::from_slice(bytes).ok()?;
-                for run in &mut process.runs {
-                    run.hash = xxh3_64(run.id.as_bytes());
-                    run.reported = Some(run.last_seen);
-                }
-                Some((key, process))
+                let process: Process = serde_json::from_slice(bytes).ok()?;
+                Some((key, process.restored()))
             })
             .collect();
         Tracker {
@@ -119,7 +116,12 @@ impl Tracker {
         if let Some(run) = process.evicted.take() {
             self.closed.push(concluded(run, &process.id));
         }
-        self.touch(key);
+        if !std::mem::replace(&mut process.dirty, true) {
+            self.dirty.push(key);
+        }
+        if !std::mem::replace(&mut process.unkept, true) {
+            self.unkept.push(key);
+        }
     }
 
     /// The script of a bound run of which no process is known.
@@ -279,6 +281,24 @@ impl Tracker {
 fn is_remark(record: &Record<'_>) -> bool {
     let about = matches!(record.bound.event, Some(Event::Learning | Event::Fix | Event::Relation));
     about && record.pid.is_none()
+}
+
+/// Hashes what is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes);
+    }
 }
 
 /// Sets the name; an empty one is none.

@@ -10,6 +10,8 @@
 //! * An end said by the script beats one that the agent concluded, which beats `lost`; of one kind the later wins.
 //! * A run that is lost but was seen later than that is running again.
 
+use std::borrow::Cow;
+
 use super::{RunEnd, RunUpdate, Status};
 use crate::record::Micros;
 
@@ -40,17 +42,36 @@ impl RunRow {
     /// When it ended: as the script said, else not before it was last seen.
     #[must_use]
     pub fn end_time(&self) -> Option<Micros> {
-        self.end
-            .as_ref()
-            .map(|e| if e.declared { e.time } else { e.time.max(self.last_seen) })
+        self.end.as_ref().map(|e| end_time(e, self.last_seen))
     }
 
     /// Seconds from start to end, never negative; `None` while it runs.
     #[must_use]
     pub fn duration_seconds(&self) -> Option<f64> {
-        self.end_time()
-            .map(|end| end.saturating_sub(self.start_time).max(0) as f64 / 1e6)
+        self.end_time().map(|end| seconds(self.start_time, end))
     }
+}
+
+/// When a run ended that was seen last at `last_seen`: as the script said, else not before that.
+#[must_use]
+pub fn end_time(end: &RunEnd, last_seen: Micros) -> Micros {
+    if end.declared {
+        end.time
+    } else {
+        end.time.max(last_seen)
+    }
+}
+
+/// From start to end, never negative.
+#[must_use]
+pub fn seconds(start: Micros, end: Micros) -> f64 {
+    end.saturating_sub(start).max(0) as f64 / 1e6
+}
+
+/// Whether the run was seen after it was given up.
+#[must_use]
+pub fn is_back(end: &RunEnd, last_seen: Micros) -> bool {
+    rank(end) == 0 && end.time < last_seen
 }
 
 /// The stored run after `update` became known.
@@ -72,8 +93,7 @@ pub fn merge(stored: Option<RunRow>, update: &RunUpdate) -> RunRow {
         None => new,
         Some(old) => join(old, new),
     };
-    let lost_before = |e: &RunEnd| rank(e) == 0 && e.time < row.last_seen;
-    if row.end.as_ref().is_some_and(lost_before) {
+    if row.end.as_ref().is_some_and(|e| is_back(e, row.last_seen)) {
         row.end = None;
     }
     row
@@ -130,14 +150,34 @@ fn order(end: &RunEnd) -> (u8, Micros, &'static str, Option<&str>) {
 /// `_key` of a run: its execution id where that can be a key (at most 254 bytes of what ArangoDB allows in keys), else
 /// a hash of it.
 #[must_use]
-pub fn key(execution_id: &str) -> String {
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"_-:.@()+,=;$!*'%".contains(b);
-    if (1..=254).contains(&execution_id.len()) && execution_id.as_bytes().iter().all(allowed) {
-        execution_id.to_owned()
+pub fn key(execution_id: &str) -> Cow<'_, str> {
+    let allowed = |b: u8| KEY_BYTES.get(usize::from(b)).is_some_and(|ok| *ok);
+    if (1..=254).contains(&execution_id.len()) && execution_id.bytes().all(allowed) {
+        Cow::Borrowed(execution_id)
     } else {
-        format!("run_{:032x}", xxhash_rust::xxh3::xxh3_128(execution_id.as_bytes()))
+        Cow::Owned(format!(
+            "run_{:032x}",
+            xxhash_rust::xxh3::xxh3_128(execution_id.as_bytes())
+        ))
     }
 }
+
+/// Whether a byte can stand in a key.
+const KEY_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        table[b] = (b as u8).is_ascii_alphanumeric();
+        b += 1;
+    }
+    let marks = b"_-:.@()+,=;$!*'%";
+    let mut i = 0;
+    while i < marks.len() {
+        table[marks[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
 
 /// Reads the 27 characters of [`crate::record::format_time`]; `None` for anything else.
 #[must_use]

@@ -5,10 +5,9 @@
 //! refuses the later of two (error 1200), which is tried again. Updates of one run within a batch are merged here.
 //!
 //! A batch of short scripts can tell of thousands of runs. The body is therefore written by hand, field by field, with
-//! no tree of values, and a run that is only seen once is not even copied; a run that the server refuses by itself is
+//! no tree of values, and a run of which there is one update is not even copied; a run that the server refuses by itself is
 //! found by halving and handed back.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -16,9 +15,9 @@ use bytes::Bytes;
 use super::client::Client;
 use super::cursor::{self, QueryOptions};
 use super::errors::{ApiError, Class, Error};
-use crate::record::{Micros, write_time};
+use crate::record::{Micros, escape, write_time};
 use crate::store::runs::{self, RunRow};
-use crate::store::{Rejected, RunUpdate, SCRIPT_RUNS, WriteError};
+use crate::store::{Rejected, RunEnd, RunUpdate, SCRIPT_RUNS, WriteError};
 
 /// The query's file.
 pub const MERGE_RUNS: &str = include_str!("queries/merge_runs.aql");
@@ -60,22 +59,22 @@ pub async fn write(client: &Client, updates: &[RunUpdate]) -> Result<Vec<Rejecte
 
 /// What is known of one run in a batch.
 enum Known<'a> {
-    /// The usual case: one update, no end. Its stored form is its own.
-    Seen(&'a RunUpdate),
+    /// The usual case: one update, whose stored form is its own.
+    Once(&'a RunUpdate),
     Merged(Box<RunRow>),
 }
 
 impl Known<'_> {
     fn execution_id(&self) -> &str {
         match self {
-            Known::Seen(update) => &update.execution_id,
+            Known::Once(update) => &update.execution_id,
             Known::Merged(row) => &row.execution_id,
         }
     }
 
     fn document(&self, out: &mut Vec<u8>) {
         match self {
-            Known::Seen(update) => seen(update, out),
+            Known::Once(update) => Fields::of(update).write(out),
             Known::Merged(row) => document(row, out),
         }
     }
@@ -88,7 +87,7 @@ fn known(updates: &[RunUpdate]) -> Vec<Known<'_>> {
     order.sort_by(|(a, one), (b, two)| a.cmp(b).then_with(|| one.execution_id.cmp(&two.execution_id)));
     let runs = order.chunk_by(|(_, a), (_, b)| a.execution_id == b.execution_id);
     runs.filter_map(|run| match run {
-        [(_, update)] if update.end.is_none() => Some(Known::Seen(update)),
+        [(_, update)] => Some(Known::Once(update)),
         _ => {
             let row = run.iter().fold(None, |row, (_, update)| Some(runs::merge(row, update)));
             row.map(|row| Known::Merged(Box::new(row)))
@@ -119,56 +118,80 @@ fn request(rows: &[Known<'_>], options: &QueryOptions) -> Bytes {
     out.into()
 }
 
-/// The stored form of a run that nothing but one update without an end is known of.
-fn seen(update: &RunUpdate, out: &mut Vec<u8>) {
-    head(&update.execution_id, &update.script_name, out);
-    time("start_time", update.start_time, out);
-    if update.start_declared {
-        out.extend_from_slice(b",\"start_declared\":true");
+/// What a run's stored form is made of, borrowed.
+struct Fields<'a> {
+    execution_id: &'a str,
+    script_name: &'a str,
+    start_time: Micros,
+    start_declared: bool,
+    last_seen: Micros,
+    pid: Option<i64>,
+    host: Option<&'a str>,
+    parent: Option<&'a str>,
+    metadata: Option<&'a str>,
+    end: Option<&'a RunEnd>,
+}
+
+impl<'a> Fields<'a> {
+    /// Of a run that nothing but one update is known of.
+    fn of(update: &'a RunUpdate) -> Fields<'a> {
+        Fields {
+            execution_id: &update.execution_id,
+            script_name: &update.script_name,
+            start_time: update.start_time,
+            start_declared: update.start_declared,
+            last_seen: update.last_seen,
+            pid: update.pid,
+            host: update.host.as_deref(),
+            parent: update.parent_execution_id.as_deref(),
+            metadata: update.metadata.as_deref(),
+            end: update.end.as_ref().filter(|e| !runs::is_back(e, update.last_seen)),
+        }
     }
-    time("last_seen", update.last_seen, out);
-    text("status", "running", out);
-    tail(
-        update.pid,
-        update.host.as_deref(),
-        update.parent_execution_id.as_deref(),
-        update.metadata.as_deref(),
-        out,
-    );
+
+    fn write(&self, out: &mut Vec<u8>) {
+        head(self.execution_id, self.script_name, out);
+        time("start_time", self.start_time, out);
+        if self.start_declared {
+            out.extend_from_slice(b",\"start_declared\":true");
+        }
+        time("last_seen", self.last_seen, out);
+        text("status", self.end.map_or("running", |e| e.status.as_str()), out);
+        if let Some(end) = self.end {
+            let end_time = runs::end_time(end, self.last_seen);
+            time("end_time", end_time, out);
+            if end.time != end_time {
+                time("end_at", end.time, out);
+            }
+            if end.declared {
+                out.extend_from_slice(b",\"end_declared\":true");
+            }
+            if let Some(error) = &end.error {
+                text("error", error, out);
+            }
+            name("duration_seconds", out);
+            // Finite, and into memory: it cannot fail.
+            let _ = serde_json::to_writer(&mut *out, &runs::seconds(self.start_time, end_time));
+        }
+        tail(self.pid, self.host, self.parent, self.metadata, out);
+    }
 }
 
 /// The stored form of a run.
 fn document(row: &RunRow, out: &mut Vec<u8>) {
-    head(&row.execution_id, &row.script_name, out);
-    time("start_time", row.start_time, out);
-    if row.start_declared {
-        out.extend_from_slice(b",\"start_declared\":true");
-    }
-    time("last_seen", row.last_seen, out);
-    text("status", row.status(), out);
-    if let (Some(end), Some(end_time)) = (&row.end, row.end_time()) {
-        time("end_time", end_time, out);
-        if end.time != end_time {
-            time("end_at", end.time, out);
-        }
-        if end.declared {
-            out.extend_from_slice(b",\"end_declared\":true");
-        }
-        if let Some(error) = &end.error {
-            text("error", error, out);
-        }
-    }
-    if let Some(seconds) = row.duration_seconds() {
-        name("duration_seconds", out);
-        out.extend_from_slice(serde_json::json!(seconds).to_string().as_bytes());
-    }
-    tail(
-        row.pid,
-        row.host.as_deref(),
-        row.parent_execution_id.as_deref(),
-        row.metadata.as_deref(),
-        out,
-    );
+    let fields = Fields {
+        execution_id: &row.execution_id,
+        script_name: &row.script_name,
+        start_time: row.start_time,
+        start_declared: row.start_declared,
+        last_seen: row.last_seen,
+        pid: row.pid,
+        host: row.host.as_deref(),
+        parent: row.parent_execution_id.as_deref(),
+        metadata: row.metadata.as_deref(),
+        end: row.end.as_ref(),
+    };
+    fields.write(out);
 }
 
 fn head(execution_id: &str, script_name: &str, out: &mut Vec<u8>) {
@@ -225,15 +248,9 @@ fn time(field: &str, value: Micros, out: &mut Vec<u8>) {
 }
 
 fn string(value: &str, out: &mut Vec<u8>) {
-    let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
-    if value.bytes().all(plain) {
-        out.push(b'"');
-        out.extend_from_slice(value.as_bytes());
-        out.push(b'"');
-    } else {
-        let quoted: Cow<'_, str> = serde_json::to_string(value).map_or(Cow::Borrowed("\"\""), Cow::Owned);
-        out.extend_from_slice(quoted.as_bytes());
-    }
+    out.push(b'"');
+    out.extend_from_slice(escape(value).as_bytes());
+    out.push(b'"');
 }
 
 fn refused(run: &Known<'_>, error: &ApiError) -> Rejected {
@@ -241,7 +258,7 @@ fn refused(run: &Known<'_>, error: &ApiError) -> Rejected {
     run.document(&mut record);
     Rejected {
         collection: SCRIPT_RUNS.to_owned(),
-        key: runs::key(run.execution_id()),
+        key: runs::key(run.execution_id()).into_owned(),
         reason: error.message.clone(),
         error_num: error.num,
         record: String::from_utf8_lossy(&record).into_owned(),
@@ -251,7 +268,7 @@ fn refused(run: &Known<'_>, error: &ApiError) -> Rejected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{RunEnd, Status};
+    use crate::store::Status;
 
     #[test]
     fn the_request_is_json_and_holds_each_run_once() {
@@ -288,7 +305,15 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_only_seen_is_written_as_merging_would_write_it() {
+    fn one_update_is_written_as_merging_would_write_it() {
+        let end = |status, time, declared| {
+            Some(RunEnd {
+                status,
+                time,
+                declared,
+                error: Some("e\n".into()),
+            })
+        };
         let update = RunUpdate {
             execution_id: "e".into(),
             script_name: "s".into(),
@@ -301,10 +326,20 @@ mod tests {
             metadata: Some("{}".into()),
             end: None,
         };
-        let mut short = Vec::new();
-        seen(&update, &mut short);
-        let short: serde_json::Value = serde_json::from_slice(&short).unwrap();
-        assert_eq!(short, stored(&runs::merge(None, &update)));
+        for end in [
+            None,
+            end(Status::Success, 7, true),
+            end(Status::Ended, 7, false),
+            end(Status::Crashed, 12, false),
+            end(Status::Lost, 7, false),
+            end(Status::Lost, 9, false),
+        ] {
+            let update = RunUpdate { end, ..update.clone() };
+            let mut short = Vec::new();
+            Fields::of(&update).write(&mut short);
+            let short: serde_json::Value = serde_json::from_slice(&short).unwrap();
+            assert_eq!(short, stored(&runs::merge(None, &update)));
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn write_row(write: &mut rusqlite::CachedStatement<'_>, row: &RunRow) -> rusqlit
     let end_time = row.end_time();
     let end_at = end.map(|e| e.time).filter(|t| Some(*t) != end_time);
     write.execute(params![
-        runs::key(&row.execution_id),
+        &*runs::key(&row.execution_id),
         row.execution_id,
         row.script_name,
         format_time(row.start_time),
