@@ -45,7 +45,7 @@ struct Inner {
     endangered: bool,
     /// What the driver allows.
     allowed: Room,
-    /// Emptied batches whose buffers are used again.
+    /// Emptied batches whose buffers are used again. Made and freed anew each time, they would tear the heap apart.
     spare: Vec<Batch>,
 }
 
@@ -166,10 +166,7 @@ impl PipelineIntake {
     pub fn recycle(&self, batch: Arc<Batch>) {
         if let Ok(mut batch) = Arc::try_unwrap(batch) {
             batch.clear();
-            let mut inner = self.lock();
-            if inner.spare.is_empty() {
-                inner.spare.push(batch);
-            }
+            self.lock().spare.push(batch);
         }
     }
 
@@ -247,11 +244,7 @@ impl PipelineIntake {
 impl Inner {
     /// Closes the forming batch and begins the next.
     fn seal(&mut self) -> Formed {
-        let next = Formed {
-            batch: self.spare.pop().unwrap_or_default(),
-            ..Formed::default()
-        };
-        let mut formed = std::mem::replace(&mut self.forming, next);
+        let mut formed = std::mem::take(&mut self.forming);
         formed.batch.runs.extend(self.parser.tracker.seal());
         formed
     }
@@ -284,6 +277,10 @@ impl Intake for PipelineIntake {
         }
         inner.parser.begin(chunk.stream, now);
         for item in chunk.items {
+            if !inner.spare.is_empty() && inner.forming.batch.is_empty() {
+                // Only now, so that a batch that waits and one that is empty do not both hold memory.
+                inner.forming.batch = inner.spare.pop().unwrap_or_default();
+            }
             inner
                 .parser
                 .take(&chunk, item, now, cursor, &mut inner.forming.batch, &self.counters);
@@ -309,6 +306,8 @@ impl Intake for PipelineIntake {
     fn idle(&self, since: Instant) {
         let ago = i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
         self.quiet_at.store((self.now)().saturating_sub(ago), Ordering::Relaxed);
+        // What a burst needed is given back.
+        self.lock().spare.truncate(1);
     }
 
     fn endangered(&self, _id: StreamId) {

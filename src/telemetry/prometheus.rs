@@ -156,9 +156,10 @@ fn records(p: &mut Page, s: &Snapshot, counters: &Counters) {
 /// Resident memory of this process in bytes, where the system tells it.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = resident.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
 }
 
 #[cfg(test)]
