@@ -13,6 +13,7 @@ mod catalog;
 mod documents;
 mod http;
 mod openapi;
+mod schema;
 mod server;
 mod tls;
 

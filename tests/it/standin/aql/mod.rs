@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::catalog::Grant;
+use super::catalog::{Database, Grant};
 use super::documents;
 use super::http::{Request, Response};
 use super::server::{Seat, World};
@@ -157,9 +157,9 @@ fn prepared(world: &World, seat: &Seat<'_>, wish: &Value, binds: &Map<String, Va
 fn start(world: &mut World, request: &Request, seat: &Seat<'_>) -> Result<Response, Response> {
     let wish = wish(request)?;
     let options = &wish["options"];
-    let runtime = options["maxRuntime"].as_f64().unwrap_or(0.0);
-    let memory = wish["memoryLimit"].as_u64().unwrap_or(0);
-    if runtime <= 0.0 || memory == 0 {
+    let unbounded =
+        options["maxRuntime"].as_f64().unwrap_or(0.0) <= 0.0 || wish["memoryLimit"].as_u64().unwrap_or(0) == 0;
+    if unbounded {
         world
             .violations
             .push(format!("a query without maxRuntime or memoryLimit: {}", wish["query"]));
@@ -167,11 +167,8 @@ fn start(world: &mut World, request: &Request, seat: &Seat<'_>) -> Result<Respon
     let none = Map::new();
     let binds = wish["bindVars"].as_object().unwrap_or(&none);
     let parsed = prepared(world, seat, &wish, binds)?;
-    if binds
-        .get("runs")
-        .and_then(Value::as_array)
-        .is_some_and(|r| r.len() > world.options.max_documents)
-    {
+    let runs = binds.get("runs").and_then(Value::as_array);
+    if runs.is_some_and(|r| r.len() > world.options.max_documents) {
         return Err(Response::error(500, 32, "query would use more memory than allowed"));
     }
     let size = usize::try_from(wish["batchSize"].as_u64().unwrap_or(1000)).unwrap_or(1000);
@@ -181,63 +178,61 @@ fn start(world: &mut World, request: &Request, seat: &Seat<'_>) -> Result<Respon
     let Some(database) = world.databases.get_mut(seat.database) else {
         return Err(Response::error(404, 1228, "database not found"));
     };
-    let written: Vec<&String> = parsed.collections.iter().filter(|(_, w)| **w).map(|(n, _)| n).collect();
-    let before: Vec<_> = written
-        .iter()
-        .filter_map(|n| {
-            database
-                .collections
-                .get(*n)
-                .map(|c| ((*n).clone(), c.documents.clone()))
-        })
-        .collect();
     let began = Instant::now();
-    let limit = Duration::from_secs_f64(if runtime > 0.0 { runtime } else { 3600.0 });
-    let mut run = Run::new(database, binds, limit, memory);
-    run.full_count = options["fullCount"] == true;
-    let outcome = run.values(&parsed.query, Env::default()).and_then(|rows| {
-        match (options["failOnWarning"] == true, run.warnings.borrow().first()) {
-            (true, Some((num, text))) => Err(Fail::new(400, *num, text)),
-            _ => Ok(rows),
-        }
-    });
-    let stats = stats(&run, began);
-    let warnings: Vec<Value> = run
-        .warnings
-        .take()
-        .into_iter()
-        .take(10)
-        .map(|(code, message)| json!({"code": code, "message": message}))
-        .collect();
-    drop(run);
-    let rows = match outcome {
-        Ok(rows) => rows,
-        Err(e) => {
-            // A query is one transaction.
-            for (name, documents) in before {
-                if let Some(c) = database.collections.get_mut(&name) {
-                    c.documents = documents;
-                }
-            }
-            return Err(e.into());
-        }
-    };
+    let (rows, extra) = done(database, &parsed, binds, &wish)?;
     let mut more = json!({});
     if wish["count"] == true {
         more["count"] = rows.len().into();
     }
-    let life = Duration::from_secs(wish["ttl"].as_u64().unwrap_or(30));
     let mut open = Open {
         size,
         rows,
-        extra: Some(json!({"warnings": warnings, "stats": stats})),
-        life,
+        extra: Some(extra),
+        life: Duration::from_secs(wish["ttl"].as_u64().unwrap_or(30)),
         until: began,
     };
     if options["stream"] != true {
         more["extra"] = open.extra.take().unwrap_or_default();
     }
     Ok(page(world, open, 201, None, more))
+}
+
+/// Runs a query, as one transaction: its rows, and what is said of how it went.
+fn done(
+    database: &mut Database,
+    parsed: &Parsed,
+    binds: &Map<String, Value>,
+    wish: &Value,
+) -> Result<(Vec<Value>, Value), Fail> {
+    let written = parsed.collections.iter().filter(|(_, write)| **write);
+    let before: Vec<_> = written
+        .filter_map(|(n, _)| database.collections.get(n).map(|c| (n.clone(), c.documents.clone())))
+        .collect();
+    let began = Instant::now();
+    let runtime = wish["options"]["maxRuntime"].as_f64().filter(|r| *r > 0.0);
+    let limit = Duration::from_secs_f64(runtime.unwrap_or(3600.0));
+    let mut run = Run::new(database, binds, limit, wish["memoryLimit"].as_u64().unwrap_or(0));
+    run.full_count = wish["options"]["fullCount"] == true;
+    let outcome = run.values(&parsed.query, Env::default());
+    let stats = stats(&run, began);
+    let warnings = run.warnings.take();
+    drop(run);
+    let outcome = match warnings.first() {
+        Some((num, text)) if wish["options"]["failOnWarning"] == true => Err(Fail::new(400, *num, text)),
+        _ => outcome,
+    };
+    if outcome.is_err() {
+        for (name, documents) in before {
+            if let Some(c) = database.collections.get_mut(&name) {
+                c.documents = documents;
+            }
+        }
+    }
+    let told = warnings.iter().take(10);
+    let told: Vec<Value> = told
+        .map(|(code, message)| json!({"code": code, "message": message}))
+        .collect();
+    Ok((outcome?, json!({"warnings": told, "stats": stats})))
 }
 
 fn stats(run: &Run<'_>, began: Instant) -> Value {

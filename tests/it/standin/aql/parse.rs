@@ -359,23 +359,7 @@ impl Parser {
             }
         }
         if self.keyword("AGGREGATE") {
-            loop {
-                let name = self.name()?;
-                self.need("=")?;
-                let function = self.name()?.to_ascii_uppercase();
-                self.need("(")?;
-                let of = if self.sign(")") {
-                    Expr::Value(true.into())
-                } else {
-                    let of = self.expression()?;
-                    self.need(")")?;
-                    of
-                };
-                c.aggregate.push((name, function, of));
-                if !self.sign(",") {
-                    break;
-                }
-            }
+            self.aggregates(&mut c)?;
         }
         if self.keyword("INTO") {
             let name = self.name()?;
@@ -409,6 +393,26 @@ impl Parser {
         }
         names.iter().try_for_each(|n| self.declare(n))?;
         Ok(Clause::Collect(c))
+    }
+
+    fn aggregates(&mut self, c: &mut Collect) -> Result<(), Fail> {
+        loop {
+            let name = self.name()?;
+            self.need("=")?;
+            let function = self.name()?.to_ascii_uppercase();
+            self.need("(")?;
+            let of = if self.sign(")") {
+                Expr::Value(true.into())
+            } else {
+                let of = self.expression()?;
+                self.need(")")?;
+                of
+            };
+            c.aggregate.push((name, function, of));
+            if !self.sign(",") {
+                return Ok(());
+            }
+        }
     }
 
     /// `IN collection` or `INTO collection`, and options. What follows may speak of the document before and after.
