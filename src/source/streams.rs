@@ -2,17 +2,33 @@
 //!
 //! Twenty thousand of them are kept in memory for twenty thousand idle files, so an entry is small. A stream that no
 //! file holds is *parked*: its file may come back under another name, as a copy, or in an archive. Of parked streams
-//! the latest [`REMEMBERED`] stay known, so that rotation without end leaves a state of constant size.
+//! the latest stay known, and more of them for a while, in case a share went that comes back ([`REMEMBERED`]); so rotation without end leaves a state of constant size. What comes back after that is read again under
+//! the same keys, which changes nothing in the store.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::identity::{self, Head};
 use super::{Cursor, StreamEntry, StreamId};
 
-/// Streams without file, copy or archive beyond this number are forgotten, oldest first.
-pub const REMEMBERED: usize = 256;
+/// How long streams without file, copy or archive are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Beyond this number they are forgotten, oldest first, once they are old.
+    pub streams: usize,
+    /// Beyond this number they are forgotten even if they are not.
+    pub at_most: usize,
+    /// From this time on a stream without a file is old.
+    pub old: Duration,
+}
+
+/// What the agent remembers: at most some 9 MiB.
+pub const REMEMBERED: Memory = Memory {
+    streams: 4096,
+    at_most: 20_000,
+    old: Duration::from_secs(3600),
+};
 
 #[derive(Clone, Debug)]
 pub struct Known {
@@ -87,7 +103,7 @@ impl Known {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Streams {
     known: HashMap<StreamId, Known>,
     by_head: HashMap<u64, Vec<StreamId>>,
@@ -96,15 +112,25 @@ pub struct Streams {
     /// Order in which streams lost their file.
     gone: VecDeque<StreamId>,
     next: StreamId,
+    memory: Memory,
 }
 
 impl Streams {
     #[must_use]
     pub fn new(next: StreamId) -> Streams {
         Streams {
+            known: HashMap::new(),
+            by_head: HashMap::new(),
+            parked: HashMap::new(),
+            gone: VecDeque::new(),
             next,
-            ..Streams::default()
+            memory: REMEMBERED,
         }
+    }
+
+    /// Remembers more, or less, of what has no file.
+    pub fn remember(&mut self, memory: Memory) {
+        self.memory = memory;
     }
 
     pub fn next_id(&mut self) -> StreamId {
@@ -178,13 +204,19 @@ impl Streams {
     }
 
     /// Streams that nothing refers to, beyond those worth remembering. They are known no longer.
-    pub fn forget_old(&mut self) -> Vec<StreamId> {
+    pub fn forget_old(&mut self, now: Instant) -> Vec<StreamId> {
+        let Memory { streams, at_most, old } = self.memory;
         let mut forgotten = Vec::new();
         let mut kept = 0;
-        while self.gone.len() > REMEMBERED && kept < REMEMBERED {
+        while self.gone.len() > streams && kept < streams {
             let Some(id) = self.gone.pop_front() else { break };
+            let young = |p: &Parked| now.saturating_duration_since(p.since) < old;
             match self.known.get(&id) {
                 Some(k) if k.parked.is_none() => {}
+                Some(k) if self.gone.len() < at_most && k.parked.as_deref().is_some_and(young) => {
+                    self.gone.push_front(id);
+                    break;
+                }
                 Some(k) if k.copies > 0 => {
                     self.gone.push_back(id);
                     kept += 1;
@@ -257,13 +289,29 @@ mod tests {
     #[test]
     fn a_million_rotations_leave_a_state_of_constant_size() {
         let mut streams = Streams::new(1);
+        let later = Instant::now() + REMEMBERED.old * 2;
         for n in 0..1_000_000 {
             let id = streams.next_id();
             streams.add(id, known(n, true));
-            streams.forget_old();
+            streams.forget_old(later);
         }
-        assert_eq!(streams.len(), REMEMBERED);
-        assert!(streams.by_head.len() <= REMEMBERED && streams.parked.len() <= REMEMBERED);
+        assert_eq!(streams.len(), REMEMBERED.streams);
+        assert!(streams.by_head.len() <= REMEMBERED.streams && streams.parked.len() <= REMEMBERED.streams);
+    }
+
+    #[test]
+    fn many_streams_that_lose_their_files_at_once_stay_known_for_a_while() {
+        let mut streams = Streams::new(1);
+        let now = Instant::now();
+        for n in 0..30_000 {
+            streams.add(n + 1, known(n, true));
+        }
+        streams.forget_old(now);
+        while !streams.forget_old(now).is_empty() {}
+        assert_eq!(streams.len(), REMEMBERED.at_most);
+        assert!(streams.get(30_000).is_some() && streams.get(1).is_none());
+        while !streams.forget_old(now + REMEMBERED.old * 2).is_empty() {}
+        assert_eq!(streams.len(), REMEMBERED.streams);
     }
 
     #[test]
@@ -279,9 +327,10 @@ mod tests {
         );
         streams.add(3, known(3, true));
         streams.attach(3, 0, 1, 3);
-        for n in 10..2000 {
+        let later = Instant::now() + REMEMBERED.old * 2;
+        for n in 10..20_000 {
             streams.add(n, known(n, true));
-            streams.forget_old();
+            streams.forget_old(later);
         }
         assert!((1..=3).all(|id| streams.get(id).is_some()));
     }

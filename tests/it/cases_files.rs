@@ -6,6 +6,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
 use logagent::config::{Copies, StartAt};
+use logagent::source::status::FileState;
+use logagent::source::streams::Memory;
 use logagent::source::{Loss, Room};
 
 use crate::harness::eventually;
@@ -452,6 +454,11 @@ fn thousands_of_rotations_do_not_make_the_state_grow_and_idle_files_stay_known()
     let mut rig = Rig::new();
     rig.write("idle.log", timed("idle", 0, 1));
     rig.settings.hold = Duration::from_millis(1);
+    rig.memory = Memory {
+        streams: 200,
+        at_most: 300,
+        old: Duration::ZERO,
+    };
     rig.start();
     rig.wait(1);
     for n in 0..1500 {
@@ -470,6 +477,40 @@ fn thousands_of_rotations_do_not_make_the_state_grow_and_idle_files_stay_known()
         .any(|e| e.path.ends_with("idle.log"));
     assert!(idle);
     rig.assert_nothing_again();
+    // What comes back after it was forgotten is read again under the same keys: the store knows them.
+    rig.write("app.log.1", timed("r3", 0, 1));
+    eventually("the same record", || {
+        (!rig.recorder.book().again.is_empty()).then_some(())
+    });
+    assert_eq!(rig.lines().len(), 1501);
+}
+
+#[test]
+fn live_files_are_read_while_a_large_copy_is_compared_with_its_original() {
+    let mut rig = Rig::new();
+    rig.recorder.book().count_only = true;
+    // Nothing in it says when it was written, so that the copy is known only when all of it was compared.
+    let text = "going on as before, with nothing to tell one line from another\n".repeat(700_000);
+    let n = text.lines().count();
+    rig.write("app.log", &text);
+    rig.start();
+    rig.wait(n);
+    let copy = rig.dir.path().join("copy");
+    fs::write(&copy, &text).unwrap();
+    fs::rename(&copy, rig.path("copy.log")).unwrap();
+    for line in 0..20 {
+        rig.append("live.log", timed("live", line, line + 1));
+        rig.append("app.log", "and more of the original\n");
+        rig.wait(n + 2 * (line + 1));
+    }
+    eventually("the copy to be known as one", || {
+        let files = rig.status.get().files;
+        files
+            .iter()
+            .any(|f| f.path.ends_with("copy.log") && f.state == FileState::Copy)
+            .then_some(())
+    });
+    assert_eq!(rig.recorder.book().count, n as u64 + 40);
 }
 
 // Case 19.

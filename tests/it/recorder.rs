@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use logagent::config::{Copies, Files, NaiveTime, StartAt};
 use logagent::record::Key;
 use logagent::source::files::{Command, FilesStatus, OnceReport, Tailer};
+use logagent::source::streams::{Memory, REMEMBERED};
 use logagent::source::{Chunk, Closed, Cursor, Intake, Loss, Room, Stream, StreamEntry, StreamId, StreamKind};
 
 use crate::harness::eventually;
@@ -181,6 +182,7 @@ pub struct Rig {
     pub recorder: Arc<Recorder>,
     pub status: Arc<FilesStatus>,
     pub hints: bool,
+    pub memory: Memory,
     running: Option<(Sender<Command>, JoinHandle<()>)>,
 }
 
@@ -210,6 +212,7 @@ impl Rig {
             recorder: Arc::default(),
             status: Arc::default(),
             hints: true,
+            memory: REMEMBERED,
             running: None,
         }
     }
@@ -242,6 +245,7 @@ impl Rig {
         let data = self.dir.path().join(".logagent");
         let intake = Arc::clone(&self.recorder) as Arc<dyn Intake>;
         let tailer = Tailer::new(&self.settings, &data, known, next, intake, Arc::clone(&self.status)).unwrap();
+        let tailer = tailer.remembering(self.memory);
         if self.hints { tailer } else { tailer.without_hints() }
     }
 

@@ -126,6 +126,7 @@ impl Tailer {
             self.forget_archive(id);
         }
         self.set_role(id, Role::Unknown);
+        self.comparisons.forget(id);
         if let Some(f) = self.table.remove(id) {
             tracing::debug!(name = %f.name.to_string_lossy(), finished, "no longer followed");
         }

@@ -8,10 +8,9 @@ use std::time::Instant;
 
 use super::super::discovery::{Candidate, Near, Seen, Verdict, judge};
 use super::super::identity::{self, Head};
-use super::super::lines::End;
 use super::super::streams::Known;
 use super::super::table::{FileId, Held, Role};
-use super::super::window::{BLOCK, Window};
+use super::super::window::BLOCK;
 use super::super::{Closed, Cursor, HEAD, NEAR, StreamId, archive, names};
 use super::{MAX_OPEN, Tailer};
 use crate::config::{Copies, StartAt};
@@ -207,7 +206,9 @@ impl Tailer {
         let mut candidates = self.candidates(head, inode, noticed, &file);
         let mut verdict = judge(seen, &candidates);
         while let Verdict::Compare(with) = verdict {
-            let prefix = self.compare(with, &file);
+            let Some(prefix) = self.compare(id, with, &file) else {
+                break;
+            };
             candidates
                 .iter_mut()
                 .filter(|c| c.id == with)
@@ -230,10 +231,12 @@ impl Tailer {
                 self.set_role(id, Role::CopyOf(of));
                 self.keep_if_gone(id, file);
             }
-            Verdict::Wait | Verdict::Compare(_) => {
+            Verdict::Wait => {
                 self.unjudge(id);
                 self.keep_if_gone(id, file);
             }
+            // It is under way.
+            Verdict::Compare(_) => self.keep_if_gone(id, file),
         }
     }
 
@@ -258,16 +261,6 @@ impl Tailer {
             }
         };
         self.streams.with_head(head).map(candidate).collect()
-    }
-
-    /// Whether the file begins with all that was read of the stream; or, if it is shorter, is the beginning of it.
-    fn compare(&self, with: StreamId, file: &fs::File) -> bool {
-        let Some(k) = self.streams.get(with) else { return false };
-        if near_of(file, k.cursor) == Near::Short {
-            let holder = k.file.map(|h| self.table.path(h)).and_then(|p| fs::File::open(p).ok());
-            return holder.is_some_and(|h| is_beginning(file, &h).unwrap_or(false));
-        }
-        chain_to(file, k.start, k.cursor.offset, self.max_line).is_ok_and(|chain| chain == k.cursor.chain)
     }
 
     /// A new stream.
@@ -407,53 +400,6 @@ fn end_of(file: &fs::File, size: u64) -> io::Result<Cursor> {
         to = from;
     }
     Ok(Cursor::default())
-}
-
-/// Whether all of `part` is the beginning of `whole`.
-fn is_beginning(part: &fs::File, whole: &fs::File) -> io::Result<bool> {
-    let (mut a, mut b, mut at) = (vec![0; BLOCK], vec![0; BLOCK], 0);
-    loop {
-        let n = read_at(part, &mut a, at)?;
-        let m = read_at(whole, b.get_mut(..n).unwrap_or_default(), at)?;
-        if a.get(..n) != b.get(..m) {
-            return Ok(false);
-        }
-        if n < BLOCK {
-            return Ok(true);
-        }
-        at += n as u64;
-    }
-}
-
-/// Chain hash of the lines between `start` and `end`.
-fn chain_to(file: &fs::File, start: u64, end: u64, max_line: usize) -> io::Result<u64> {
-    let mut window = Window::default();
-    let mut cursor = Cursor {
-        offset: start,
-        ..Cursor::default()
-    };
-    window.start(start, 0);
-    loop {
-        let at = window.position();
-        let want = BLOCK.min((end - at.min(end)) as usize);
-        let n = if want == 0 {
-            0
-        } else {
-            window.fill(want, max_line, |buf| {
-                file.read_at(buf.get_mut(..want).unwrap_or_default(), at)
-            })?
-        };
-        let last = n == 0;
-        let end = if last { End::Final } else { End::More };
-        let mut parcel = window.parcel(cursor, end, max_line);
-        while parcel.again {
-            parcel = window.parcel(parcel.cursor, end, max_line);
-        }
-        cursor = parcel.cursor;
-        if last {
-            return Ok(cursor.chain);
-        }
-    }
 }
 
 /// Whether this path names a rotated file beside a live one.

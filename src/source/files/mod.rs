@@ -31,6 +31,7 @@
 //!    was seen first; with times in the lines there is none but 0. 6. Hold and generation memory end with the last
 //!    [`REMEMBERED`](super::streams::REMEMBERED) streams that nothing refers to.
 
+mod compare;
 mod follow;
 mod judge;
 mod look;
@@ -50,11 +51,12 @@ use std::time::{Duration, Instant};
 use super::hint::{Hint, Hints};
 use super::names::{BadPattern, Patterns};
 pub use super::status::FilesStatus;
-use super::streams::{Known, Parked, Streams};
+use super::streams::{Known, Memory, Parked, Streams};
 use super::table::{FileId, Role, Table};
 use super::window::Window;
 use super::{Closed, Cursor, Intake, StreamEntry, StreamId};
 use crate::config;
+use compare::Comparisons;
 pub use once::OnceReport;
 
 /// How often a file that grew lately is looked at.
@@ -110,6 +112,8 @@ pub struct Tailer {
     ready: Vec<FileId>,
     /// Whose role is to be found out.
     unjudged: Vec<FileId>,
+    /// Which of them take long to compare.
+    comparisons: Comparisons,
     /// With bytes that are held back until a time.
     waiting: Vec<FileId>,
     /// With a descriptor.
@@ -170,6 +174,7 @@ impl Tailer {
             window: Window::default(),
             ready: Vec::new(),
             unjudged: Vec::new(),
+            comparisons: Comparisons::default(),
             waiting: Vec::new(),
             open: Vec::new(),
             archives: Vec::new(),
@@ -208,6 +213,13 @@ impl Tailer {
     #[must_use]
     pub fn unpacking_by(mut self, program: PathBuf) -> Tailer {
         self.unpacker = Some(program);
+        self
+    }
+
+    /// Remembers more, or less, of streams whose files are gone.
+    #[must_use]
+    pub fn remembering(mut self, memory: Memory) -> Tailer {
+        self.streams.remember(memory);
         self
     }
 
@@ -297,6 +309,7 @@ impl Tailer {
         let now = Instant::now();
         self.look(now);
         self.judge_all()?;
+        let comparing = self.compare_on();
         if !self.unpacking {
             self.unpack_all(now)?;
         }
@@ -305,10 +318,11 @@ impl Tailer {
             self.publish();
             self.next_status = now + Duration::from_secs(1);
         }
-        if progress {
+        if progress || comparing {
             return Ok(true);
         }
-        if self.ready.is_empty() && self.unjudged.is_empty() && self.archives.is_empty() {
+        if self.ready.is_empty() && self.unjudged.is_empty() && self.archives.is_empty() && self.comparisons.is_empty()
+        {
             // Without hints a file was looked at when all were looked at last.
             let polled = self.next_poll.checked_sub(self.settings.poll_interval).unwrap_or(now);
             let hinted = self.linked.is_empty() && self.table.dirs.iter().all(|d| d.watch.is_some() || !d.exists);
@@ -357,6 +371,9 @@ impl Tailer {
     fn set_role(&mut self, id: FileId, role: Role) {
         let Some(file) = self.table.get_mut(id) else { return };
         let old = std::mem::replace(&mut file.role, role.clone());
+        if role != Role::Unknown {
+            self.comparisons.forget(id);
+        }
         for (role, up) in [(role, true), (old, false)] {
             let ids = match role {
                 Role::CopyOf(id) => vec![id],

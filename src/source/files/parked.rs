@@ -94,7 +94,7 @@ impl Tailer {
             return;
         }
         self.prune_archives();
-        for id in self.streams.forget_old() {
+        for id in self.streams.forget_old(now) {
             tracing::debug!(stream = id, "forgotten");
             self.intake.forget(id);
         }
