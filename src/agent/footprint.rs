@@ -3,9 +3,13 @@
 //! * **The allocator.** glibc gives each thread an arena of its own and keeps what was freed in it; and once a large
 //!   block was freed it takes blocks of that size from the arenas too. For an agent of four threads that hand buffers
 //!   of some MiB to one another that doubled its memory. So there are two arenas, and large blocks are the kernel's.
+//! * **Batches.** With the embedded store they hold at most half a MiB: a transaction of that size costs no more a
+//!   record than a larger one, and five batches are alive at a time.
 //! * **Code.** What is used once (reading arguments and configuration, creating tables) stays mapped, as long as the
 //!   machine has room: about 9 MiB, of which shipping touches 2. It is given back when the agent is ready. What is
 //!   needed again is mapped again, from the kernel's page cache.
+
+use crate::config::{Settings, StoreKind};
 
 /// Sets the allocator's limits. To be called before there are threads.
 pub fn limit_allocator() {
@@ -22,8 +26,23 @@ pub fn limit_allocator() {
     }
 }
 
-/// Gives back the mapped code of the program itself.
-pub fn release_code() {
+/// What a batch for the embedded store holds at most, bytes.
+const EMBEDDED_BATCH: u64 = 512 << 10;
+
+/// Sizes buffers for the configured store.
+pub fn limit_batches(settings: &mut Settings) {
+    if settings.store.kind == StoreKind::Sqlite {
+        settings.batch.max_bytes = settings.batch.max_bytes.min(EMBEDDED_BATCH);
+    }
+}
+
+/// Gives back what the start needed: memory that the allocator keeps, and the program's own code.
+pub fn release() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only walks the allocator's own free lists, under its own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
     let (Ok(maps), Ok(program)) = (
         std::fs::read_to_string("/proc/self/maps"),
         std::fs::read_link("/proc/self/exe"),
@@ -77,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_program_goes_on_after_its_code_was_given_back() {
-        release_code();
+        release();
         assert_eq!((1..=10).sum::<i32>(), 55);
     }
 }

@@ -64,8 +64,9 @@ pub enum AgentError {
 ///
 /// # Errors
 /// See [`AgentError`].
-pub fn run(settings: Settings, options: RunOptions) -> Result<(), AgentError> {
+pub fn run(mut settings: Settings, options: RunOptions) -> Result<(), AgentError> {
     footprint::limit_allocator();
+    footprint::limit_batches(&mut settings);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -189,7 +190,7 @@ impl Agent {
         if !self.options.once {
             start::say_ready(&self.settings, listening.as_deref());
         }
-        footprint::release_code();
+        footprint::release();
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
 
         let ended = self.until_told(&commands, reports, &mut driving).await;
@@ -380,13 +381,14 @@ impl Agent {
 
     /// Reads the configuration again and applies what can change while the agent runs.
     fn reload(&self, commands: &mpsc::Sender<Command>) {
-        let fresh = match (self.options.reload)() {
+        let mut fresh = match (self.options.reload)() {
             Ok(fresh) => fresh,
             Err(e) => {
                 tracing::error!("the configuration is not taken over, the old one stays in force: {e}");
                 return;
             }
         };
+        footprint::limit_batches(&mut fresh);
         match Rules::new(&fresh) {
             Ok(rules) => self.intake.set_rules(Arc::new(rules)),
             Err(e) => {

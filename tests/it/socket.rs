@@ -418,10 +418,25 @@ fn stopping_takes_what_was_written_and_closes_the_door() {
     }
     (&last.stream).write_all(b"of an unknown").unwrap();
     server.stop();
-    assert_eq!(server.memory.lines.lock().unwrap().len(), 50);
+    assert_eq!(server.memory.lines.lock().unwrap().len(), 51);
     clients[0].wait_acked(1);
     assert!(!server.path().exists(), "our socket file is removed");
     assert!(UnixStream::connect(server.path()).is_err());
+}
+
+#[test]
+fn half_a_line_at_the_stop_is_kept_unless_its_client_knows_to_send_it_again() {
+    let mut server = Server::start(1 << 20);
+    let (mut plain, mut asking) = (server.client(), server.client());
+    plain.say("{\"message\": \"plain\"}\n{\"message\": \"hal");
+    asking.say("{\"logagent\":\"ack\",\"stream\":\"s\"}\nwhole\n{\"message\": \"hal");
+    asking.wait_acked(1);
+    server.stop();
+    let mut texts = server.memory.texts();
+    texts.sort();
+    assert_eq!(texts, ["whole", "{\"message\": \"hal", "{\"message\": \"plain\"}"]);
+    let losses = server.memory.losses.lock().unwrap();
+    assert!(matches!(losses[..], [Loss::Unread { bytes: 16 }]), "{losses:?}");
 }
 
 #[test]

@@ -246,6 +246,8 @@ impl<'a> Reader<'a> {
             match next {
                 Next::Bytes => {}
                 Next::End => return self.end(session).await,
+                // Nobody will send this half of a line again, so it is kept, marked as what it is.
+                Next::Stop if session.tell.is_none() => return session.take(self.lines.take(true), &self.lines).await,
                 Next::Stop => {
                     self.unread(session);
                     return Ok(());
@@ -269,7 +271,7 @@ impl<'a> Reader<'a> {
         session.take(self.lines.take(true), &self.lines).await
     }
 
-    /// Half a line that is not taken. A client of a named stream sends it again; else the agent is stopping.
+    /// Half a line that is not taken: the client knows by the answers that it has to be sent again.
     fn unread(&mut self, session: &Session<'_>) {
         let bytes = self.lines.held() as u64;
         if bytes > 0 {

@@ -44,7 +44,9 @@
 //! # End
 //!
 //! When the agent stops, no one is accepted any more; what clients have written already is taken (up to [`LAST_BYTES`] each),
-//! acknowledged, and the connections are closed. A socket that systemd passed stays open with systemd: clients wait
+//! acknowledged, and the connections are closed. Half a line becomes a record, marked `unparsed` where it is torn JSON,
+//! if its client asked for no answers. One that did knows that the line was not taken, and sends it again; what was
+//! read of it is counted as unread. A socket that systemd passed stays open with systemd: clients wait
 //! there for the next agent.
 
 mod bind;
