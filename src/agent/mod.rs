@@ -9,6 +9,7 @@
 
 pub mod chores;
 mod footprint;
+mod heart;
 pub mod monitoring;
 pub mod retention;
 pub mod spooler;
@@ -240,6 +241,7 @@ impl Agent {
             .await
             .map_err(AgentError::Unusable)?;
         let size = watching.store_size();
+        let beating = Arc::clone(&driver);
         let publisher = chores::Publisher {
             data_dir: self.settings.data_dir.clone(),
             counters: Arc::clone(&self.counters),
@@ -258,6 +260,7 @@ impl Agent {
         let publisher = Arc::new(tokio::sync::Mutex::new(publisher));
         tasks.spawn(chores::keep(Arc::clone(&publisher), self.settings.clone(), now));
         if !self.options.once {
+            tasks.spawn(heart::beat(Arc::clone(&self.files), beating, Arc::clone(&self.intake)));
             let retention = retention::Retention::new(&self.settings, Arc::clone(&self.store), size, now);
             tasks.spawn(retention.keep());
         }

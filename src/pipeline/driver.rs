@@ -39,6 +39,8 @@ pub struct DriverStatus {
     pub spool_records: u64,
     pub spool_bytes: u64,
     pub held: usize,
+    /// How often the driver has gone round its loop.
+    pub turns: u64,
 }
 
 /// How a drain ended.
@@ -100,6 +102,7 @@ impl Driver {
             spool_records: 0,
             spool_bytes: 0,
             held: 0,
+            turns: 0,
         };
         Driver {
             core: Core::new(&settings.batch, &settings.retry, &settings.spool),
@@ -469,6 +472,7 @@ impl Driver {
         status.spool_records = usage.records;
         status.spool_bytes = usage.bytes;
         status.held = self.held.len();
+        status.turns += 1;
     }
 }
 

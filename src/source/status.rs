@@ -1,6 +1,7 @@
 //! What the tailer is doing, for `logagent status` and the progress bar of `run --once`.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// At most so many files are listed one by one, those that are behind first.
@@ -8,7 +9,10 @@ pub const LISTED: usize = 1000;
 
 /// Shared with the tailer, which refreshes it about once a second while something happens.
 #[derive(Debug, Default)]
-pub struct FilesStatus(Mutex<Snapshot>);
+pub struct FilesStatus {
+    snapshot: Mutex<Snapshot>,
+    turns: AtomicU64,
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -79,12 +83,22 @@ impl FileState {
 
 impl FilesStatus {
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[must_use]
     pub fn get(&self) -> Snapshot {
         self.lock().clone()
+    }
+
+    /// Counts the turns of the tailer: they go on as long as it does.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn turned(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn set(&self, snapshot: Snapshot) {

@@ -32,7 +32,7 @@ const CACHE: u64 = 1 << 20;
 const SEGMENT: usize = 512 << 10;
 
 /// Rows of one batch, where more would take much memory.
-const AT_ONCE: usize = 512;
+const AT_ONCE: usize = 64;
 
 /// Why sled did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +96,7 @@ impl Db {
 
     /// Applies all rows and hands them to the kernel: a kill does not undo them. They are durable after [`Db::sync`].
     ///
-    /// All or none; but where there are very many, identities and cursors are applied some hundreds at a time, the
+    /// All or none; but where there are very many, identities and cursors are applied some at a time, the
     /// cursors last. For sled frees nothing of what a batch replaces before its end: 20,000 files found at once took
     /// 190 MiB. A kill in between leaves cursors behind what they might be, and their records are read again.
     pub fn apply(&self, rows: &Rows) -> Result<(), DbError> {

@@ -47,7 +47,8 @@
 //! and during a commit. Positions of named socket streams that were not used for 90 days are dropped at
 //! start. The spool gives back space file by file.
 
-mod codec;
+#[doc(hidden)]
+pub mod codec;
 mod compact;
 mod db;
 pub mod dead_letters;
@@ -55,7 +56,8 @@ mod files;
 pub mod lock;
 mod open;
 mod recovery;
-mod spool;
+#[doc(hidden)]
+pub mod spool;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -18,6 +18,7 @@ mod confine;
 mod demo;
 mod docs;
 mod examples;
+mod fuzz;
 mod harness;
 mod mcp;
 mod meaning;

@@ -58,6 +58,7 @@ fn systemd_finds_no_fault_in_the_units() {
 fn the_units_hold_what_the_program_relies_on() {
     let (service, socket) = (unit("logagent.service"), unit("logagent.socket"));
     let of = |key| values(&service, "Service", key);
+    assert_eq!((of("Type"), of("WatchdogSec")), (vec!["notify"], vec!["2min"]));
     assert_eq!(of("Type"), ["notify"]);
     assert_eq!(
         of("StateDirectory"),
@@ -101,4 +102,43 @@ fn the_user_and_the_directory_are_declared() {
             .lines()
             .any(|l| l.starts_with("d /etc/logagent 0750 root logagent"))
     );
+}
+
+/// What the agent tells its service manager, up to the message that `until` names, `n` times.
+fn told(socket: &std::os::unix::net::UnixDatagram, until: &str, n: usize) {
+    let mut found = 0;
+    while found < n {
+        let mut buf = [0; 4096];
+        let len = socket.recv(&mut buf).expect("the agent tells more");
+        found += usize::from(String::from_utf8_lossy(&buf[..len]).lines().any(|l| l == until));
+    }
+}
+
+#[test]
+fn the_agent_says_that_it_is_ready_and_goes_on_saying_that_it_lives() {
+    let place = crate::place::Place::new();
+    let socket = std::os::unix::net::UnixDatagram::bind(place.path("notify")).unwrap();
+    socket
+        .set_read_timeout(Some(std::time::Duration::from_secs(30)))
+        .unwrap();
+    // The heartbeat is asked of one process, by its number.
+    let run = place.command(&["run"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "WATCHDOG_PID=$$ exec \"$@\"", "sh"]);
+    command
+        .arg(run.get_program())
+        .args(run.get_args())
+        .current_dir(place.dir.path());
+    command
+        .env("NOTIFY_SOCKET", place.path("notify"))
+        .env("WATCHDOG_USEC", "200000");
+    let agent = place.spawn(&mut command);
+    told(&socket, "READY=1", 1);
+    // Idle, and at work.
+    told(&socket, "WATCHDOG=1", 3);
+    place.append("app.jsonl", &crate::place::lines(0..100));
+    place.await_events(100);
+    told(&socket, "WATCHDOG=1", 3);
+    assert_eq!(agent.terminate(), Some(0), "{}", place.stderr());
+    told(&socket, "STOPPING=1", 1);
 }

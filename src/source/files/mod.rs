@@ -306,6 +306,7 @@ impl Tailer {
 
     /// One round; whether there may be more to do at once.
     fn turn(&mut self) -> Result<bool, Closed> {
+        self.status.turned();
         let now = Instant::now();
         self.look(now);
         self.judge_all()?;

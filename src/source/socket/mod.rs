@@ -51,8 +51,10 @@
 
 mod bind;
 mod connection;
-mod handshake;
-mod lines;
+#[doc(hidden)]
+pub mod handshake;
+#[doc(hidden)]
+pub mod lines;
 
 use std::sync::Arc;
 use std::time::Duration;

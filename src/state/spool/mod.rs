@@ -31,7 +31,7 @@
 //! silent. Frames behind the end that the database knows are kept: they were appended, and only the commit is missing,
 //! so their source sends them again, and the store ignores what it has.
 
-mod frame;
+pub mod frame;
 mod segments;
 #[cfg(test)]
 mod tests;
