@@ -258,4 +258,19 @@ mod tests {
             .collect();
         assert_eq!(held, [1, 63, 64, 1_000_000]);
     }
+
+    #[test]
+    fn a_kept_connection_asks_the_set_of_the_question_at_hand() {
+        let db = Connection::open_in_memory().expect("a database");
+        let ask = |id: i64| -> bool {
+            let mut statement = db.prepare_cached("SELECT lg_among(?)").expect("the function is there");
+            statement.query_row([id], |r| r.get(0)).expect("an answer")
+        };
+        for id in [7, 8, 9] {
+            let mut rows = Rows::default();
+            rows.add(id);
+            admit_only(&db, rows).expect("registered");
+            assert!(ask(id) && !ask(id + 1) && !ask(id - 1));
+        }
+    }
 }
