@@ -112,7 +112,7 @@ pub(super) fn from_token<'a>(token: &'a str) -> Option<(Exception<'a>, bool)> {
 /// A text that is a traceback, the stack of another language, `Type: value`, or just a value.
 fn from_words(text: &str) -> Exception<'_> {
     let (first, past) = line_end(text.as_bytes());
-    if text.contains(HEADER) || text.trim_start().starts_with("File \\\"") {
+    if has_header(text) || text.trim_start().starts_with("File \\\"") {
         return from_traceback(None, None, Cow::Borrowed(without_line_ends(text)));
     }
     let line = text.get(..first).unwrap_or(text);
@@ -156,7 +156,7 @@ fn from_object(token: &str) -> Option<(Exception<'_>, bool)> {
         return None;
     }
     let e = match trace {
-        Some(Text(Cow::Borrowed(t))) if t.contains(HEADER) => {
+        Some(Text(Cow::Borrowed(t))) if has_header(t) => {
             from_traceback(kind, value, Cow::Borrowed(without_line_ends(t)))
         }
         trace => Exception {
@@ -197,4 +197,8 @@ pub(super) fn as_text<'a>(token: &'a str) -> Option<Text<'a>> {
 /// The text of a token that owns or borrows its bytes.
 pub(super) fn text_of<'a>(token: &Token<'a>) -> Option<Text<'a>> {
     token.text().filter(|t| !t.0.is_empty())
+}
+
+fn has_header(text: &str) -> bool {
+    memchr::memmem::find(text.as_bytes(), HEADER.as_bytes()).is_some()
 }

@@ -184,7 +184,9 @@ fn is_own(path: &str) -> bool {
         "Python3",
         "\\\\Lib\\\\",
     ];
-    !installed.iter().any(|p| path.contains(p))
+    !installed
+        .iter()
+        .any(|p| memchr::memmem::find(path.as_bytes(), p.as_bytes()).is_some())
 }
 
 /// Splits `package.Type: value`; the module is dropped, as loguru does. A line that names no type is all value.
