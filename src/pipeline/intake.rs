@@ -236,7 +236,7 @@ impl PipelineIntake {
                 .parser
                 .take(chunk, item, now, cursor, &mut formed.batch, &self.counters);
         }
-        formed.batch.runs = inner.parser.tracker.seal();
+        inner.parser.tracker.seal(&mut formed.batch.runs);
         Ok(formed)
     }
 }
@@ -245,7 +245,7 @@ impl Inner {
     /// Closes the forming batch and begins the next.
     fn seal(&mut self) -> Formed {
         let mut formed = std::mem::take(&mut self.forming);
-        formed.batch.runs.extend(self.parser.tracker.seal());
+        self.parser.tracker.seal(&mut formed.batch.runs);
         formed
     }
 }

@@ -6,6 +6,12 @@ use super::*;
 use crate::record::{Bound, Event, Exception, Micros, Record, Text, Token};
 use crate::store::{RunUpdate, Status};
 
+fn sealed(tracker: &mut Tracker) -> Vec<RunUpdate> {
+    let mut updates = Vec::new();
+    tracker.seal(&mut updates);
+    updates
+}
+
 const HOST: &str = "here";
 const START: Micros = 1_795_227_624_042_875;
 const SECOND: Micros = 1_000_000;
@@ -81,7 +87,7 @@ impl World {
     }
 
     fn updates(&mut self) -> Vec<RunUpdate> {
-        self.tracker.seal()
+        sealed(&mut self.tracker)
     }
 
     /// The agent looks and finds all processes gone, everything having been read.
@@ -309,7 +315,7 @@ fn a_run_that_nobody_names_is_unknown_and_its_records_name_no_script() {
     let mut into = Resolved::default();
     tracker.resolve(&bound(7, "session-1"), "", START, START, &mut into);
     assert_eq!((into.execution_id.as_str(), into.script_name), ("session-1", None));
-    assert_eq!(tracker.seal()[0].script_name, "unknown");
+    assert_eq!(sealed(&mut tracker)[0].script_name, "unknown");
 }
 
 #[test]
@@ -339,7 +345,7 @@ fn a_remark_about_a_run_neither_opens_it_nor_makes_it_longer() {
     tracker.resolve(&remark("yesterday"), "", START, START, &mut into);
     assert_eq!((into.execution_id.as_str(), &into.script_name), ("yesterday", &None));
     assert_eq!(tracker.open_runs(), 0);
-    assert!(tracker.seal().is_empty());
+    assert!(sealed(&mut tracker).is_empty());
     let shell = Record {
         bound: Bound {
             execution_id: Some(text("backup_1")),
@@ -349,12 +355,12 @@ fn a_remark_about_a_run_neither_opens_it_nor_makes_it_longer() {
         ..Record::default()
     };
     tracker.resolve(&shell, "", START, START, &mut into);
-    let _ = tracker.seal();
+    let _ = sealed(&mut tracker);
     tracker.resolve(&remark("backup_1"), "", START + 60 * SECOND, START, &mut into);
     assert_eq!(
         into.script_name.as_deref(),
         Some("backup"),
         "the script of the run it is about"
     );
-    assert!(tracker.seal().is_empty());
+    assert!(sealed(&mut tracker).is_empty());
 }

@@ -226,9 +226,9 @@ impl Tracker {
         closed
     }
 
-    /// Takes what the store has to know since the last call.
-    pub fn seal(&mut self) -> Vec<RunUpdate> {
-        let mut updates = std::mem::take(&mut self.closed);
+    /// Takes what the store has to know since the last call, and appends it to `updates`.
+    pub fn seal(&mut self, updates: &mut Vec<RunUpdate>) {
+        updates.append(&mut self.closed);
         for key in self.dirty.drain(..) {
             let Some(process) = self.processes.get_mut(&key) else {
                 continue;
@@ -240,7 +240,6 @@ impl Tracker {
                 updates.push(run.update(&process.id));
             }
         }
-        updates
     }
 
     /// Takes what the state has to keep, by process, since the last call; `None` forgets.

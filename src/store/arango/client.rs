@@ -42,6 +42,8 @@ pub struct Client {
     gzip: bool,
     hold: Mutex<Option<Instant>>,
     queue: Queue,
+    /// Of the last large request that was written here.
+    buffer: Mutex<Vec<u8>>,
 }
 
 impl Client {
@@ -89,6 +91,7 @@ impl Client {
             gzip: settings.compression == config::Compression::Gzip,
             hold: Mutex::new(None),
             queue: Queue::new(settings.timeout),
+            buffer: Mutex::default(),
         })
     }
 
@@ -102,6 +105,16 @@ impl Client {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// An empty buffer in which a large request was written before: half a megabyte a batch is not made anew each time.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.buffer.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Keeps a buffer for the next request.
+    pub(super) fn keep_buffer(&self, buffer: Vec<u8>) {
+        *self.buffer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = buffer;
     }
 
     /// How long requests wait in the server's queue, by its latest answer.

@@ -37,10 +37,15 @@ pub async fn write(client: &Client, updates: &[RunUpdate]) -> Result<Vec<Rejecte
         max_runtime: client.timeout(),
         ..QueryOptions::default()
     };
+    let mut buffer = client.buffer();
     while let Some(range) = todo.pop() {
         let Some(part) = rows.get(range.clone()) else { continue };
-        let body = request(part, &options);
-        match client.change(body, &options).await {
+        request(part, &options, &mut buffer);
+        let body = Bytes::from(std::mem::take(&mut buffer));
+        let answer = client.change(body.clone(), &options).await;
+        // Nobody else has it any more, so that this copies nothing.
+        buffer = body.into();
+        match answer {
             Ok(_) => {}
             Err(Error::Api(e)) if matches!(e.class(), Class::Bisect | Class::Halve) => match part {
                 [row] if e.class() == Class::Bisect => rejected.push(refused(row, &e)),
@@ -54,6 +59,7 @@ pub async fn write(client: &Client, updates: &[RunUpdate]) -> Result<Vec<Rejecte
             Err(e) => return Err(e.into_write_error(SCRIPT_RUNS)),
         }
     }
+    client.keep_buffer(buffer);
     Ok(rejected)
 }
 
@@ -96,17 +102,17 @@ fn known(updates: &[RunUpdate]) -> Vec<Known<'_>> {
     .collect()
 }
 
-/// The body of the request to the cursor interface.
-fn request(rows: &[Known<'_>], options: &QueryOptions) -> Bytes {
-    let mut out = Vec::with_capacity(1024 + rows.len() * 256);
+/// Writes the body of the request to the cursor interface into `out`.
+fn request(rows: &[Known<'_>], options: &QueryOptions, out: &mut Vec<u8>) {
+    out.clear();
     out.extend_from_slice(b"{\"query\":");
-    string(cursor::text(MERGE_RUNS), &mut out);
+    string(cursor::text(MERGE_RUNS), out);
     out.extend_from_slice(b",\"bindVars\":{\"runs\":[");
     for (i, row) in rows.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        row.document(&mut out);
+        row.document(out);
     }
     out.extend_from_slice(b"]}");
     let limits = format!(
@@ -115,7 +121,6 @@ fn request(rows: &[Known<'_>], options: &QueryOptions) -> Bytes {
         options.max_runtime.as_secs_f64().max(0.001)
     );
     out.extend_from_slice(limits.as_bytes());
-    out.into()
 }
 
 /// What a run's stored form is made of, borrowed.
@@ -270,6 +275,12 @@ mod tests {
     use super::*;
     use crate::store::Status;
 
+    fn body_of(rows: &[Known<'_>]) -> serde_json::Value {
+        let mut body = Vec::new();
+        request(rows, &QueryOptions::default(), &mut body);
+        serde_json::from_slice(&body).unwrap()
+    }
+
     #[test]
     fn the_request_is_json_and_holds_each_run_once() {
         let update = |id: &str, seen| RunUpdate {
@@ -291,7 +302,7 @@ mod tests {
         };
         let updates = [update("b", 2_000_000), update("a b", 2_000_000), ended];
         let rows = known(&updates);
-        let body: serde_json::Value = serde_json::from_slice(&request(&rows, &QueryOptions::default())).unwrap();
+        let body: serde_json::Value = body_of(&rows);
         let mut runs = body["bindVars"]["runs"].as_array().unwrap().clone();
         runs.sort_by_key(|r| r["execution_id"].to_string());
         assert_eq!(runs.len(), 2);
@@ -349,8 +360,7 @@ mod tests {
             metadata: Some("{broken".into()),
             ..RunUpdate::default()
         };
-        let body = request(&known(&[update]), &QueryOptions::default());
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let body = body_of(&known(&[update]));
         assert!(body["bindVars"]["runs"][0].get("metadata").is_none());
     }
 }
