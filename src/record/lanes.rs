@@ -21,6 +21,11 @@ mod imp {
         }
 
         #[inline(always)]
+        pub fn none() -> Lanes {
+            Lanes::load(&[0; 16])
+        }
+
+        #[inline(always)]
         pub fn eq(self, b: u8) -> Lanes {
             Lanes(unsafe { _mm_cmpeq_epi8(self.0, _mm_set1_epi8(b as i8)) })
         }
@@ -69,6 +74,10 @@ mod imp {
 
         pub fn load(b: &[u8; 16]) -> Lanes {
             Lanes(*b)
+        }
+
+        pub fn none() -> Lanes {
+            Lanes([0; 16])
         }
 
         pub fn eq(self, b: u8) -> Lanes {

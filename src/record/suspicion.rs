@@ -31,7 +31,9 @@ pub(super) fn suspicious(s: &str) -> bool {
         }
         scan.block(b, &last);
     }
-    scan.found || (scan.escapes && (has(b, b"\\u00") || has(b, b"\\/"))) || (scan.at_sign && has(b, b"://"))
+    // Rare: backslashes, behind which anything can hide, and the `@` behind a password in a URL.
+    let odd = || has(b, b"\\u00") || has(b, b"\\/") || (has(b, b"@") && has(b, b"://"));
+    scan.found || (scan.odd && odd())
 }
 
 fn has(b: &[u8], part: &[u8]) -> bool {
@@ -48,15 +50,16 @@ struct Runs {
     done: usize,
     /// The last byte of the block before ended a word of interest, and the next one decides.
     pending: bool,
-    escapes: bool,
-    at_sign: bool,
+    /// A backslash or an `@` was seen.
+    odd: bool,
     found: bool,
 }
 
 impl Runs {
     #[inline]
     fn block(&mut self, b: &[u8], block: &[u8; 64]) {
-        let (mut runs, mut spaces, mut ends, mut odd) = (0_u64, 0_u64, 0_u64, (0_u32, 0_u32));
+        let (mut runs, mut spaces, mut ends) = (0_u64, 0_u64, 0_u64);
+        let mut odd = Lanes::none();
         for (i, lane) in block.as_chunks::<16>().0.iter().enumerate() {
             let lanes = Lanes::load(lane);
             let lower = lanes.with_bits(0x20);
@@ -64,11 +67,9 @@ impl Runs {
             runs |= u64::from(run.mask()) << (16 * i);
             spaces |= u64::from(lanes.eq(b' ').mask()) << (16 * i);
             ends |= u64::from(lower.eq(b'r').or(lower.eq(b'c')).mask()) << (16 * i);
-            odd.0 |= lanes.eq(b'\\').mask();
-            odd.1 |= lanes.eq(b'@').mask();
+            odd = odd.or(lanes.eq(b'\\').or(lanes.eq(b'@')));
         }
-        self.escapes |= odd.0 != 0;
-        self.at_sign |= odd.1 != 0;
+        self.odd |= odd.mask() != 0;
         let mut words = spaces & (ends << 1 | u64::from(self.pending));
         while words != 0 {
             self.found |= authorizes(b, self.at + words.trailing_zeros() as usize);

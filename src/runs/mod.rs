@@ -26,12 +26,13 @@
 //!
 //! # Bounds
 //!
-//! A process keeps at most [`BOUND_RUNS`] bound runs open (an id per request is a run per request); beyond that the
-//! oldest is concluded. At most [`PROCESSES`] processes are remembered, the longest quiet forgotten first; a forgotten
+//! A process keeps at most [`BOUND_RUNS`] bound runs open (an id per request is a run per request); beyond that one
+//! that was quiet is concluded. At most [`PROCESSES`] processes are remembered, the longest quiet forgotten first; a forgotten
 //! run is only reported again, which the stores merge.
 //!
 //! The tracker is pure: `now` and what is alive come from outside. [`liveness`] looks at the machine.
 
+mod glances;
 pub mod liveness;
 mod process;
 mod run;

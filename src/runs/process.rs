@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::run::{Kind, Run, cut};
+use super::glances::Glances;
+use super::run::{Kind, Run, concluded, cut};
 use super::tracker::Resolved;
 use crate::record::{Event, Micros, Record, format_time, unescape};
-use crate::store::{RunEnd, Status};
+use crate::store::{RunEnd, RunUpdate, Status};
 
 /// Bound runs that one process keeps open.
 pub const BOUND_RUNS: usize = 64;
@@ -48,31 +49,9 @@ pub(super) struct Process {
     /// Since when it is known to be gone while its files may still be unread.
     #[serde(skip)]
     pub gone_at: Option<Micros>,
-    /// A bound run that had to make room, to be concluded.
+    /// What is asked of every run for every record.
     #[serde(skip)]
-    pub evicted: Option<Run>,
-    /// What is asked of every run for every record, in the order of `runs`.
-    #[serde(skip)]
-    glances: Vec<Glance>,
-}
-
-/// The part of a run that is looked at most.
-#[derive(Clone, Copy, Debug)]
-struct Glance {
-    hash: u64,
-    last_seen: Micros,
-    /// It may have to make room for another.
-    yields: bool,
-}
-
-impl Glance {
-    fn of(run: &Run) -> Glance {
-        Glance {
-            hash: run.hash,
-            last_seen: run.last_seen,
-            yields: run.kind == Kind::Bound && !run.start_declared,
-        }
-    }
+    glances: Glances,
 }
 
 impl Process {
@@ -85,8 +64,7 @@ impl Process {
             dirty: false,
             unkept: false,
             gone_at: None,
-            evicted: None,
-            glances: Vec::new(),
+            glances: Glances::default(),
         }
     }
 
@@ -96,18 +74,17 @@ impl Process {
             run.hash = xxh3_64(run.id.as_bytes());
             run.reported = Some(run.last_seen);
         }
-        self.glances = self.runs.iter().map(Glance::of).collect();
+        self.glances = Glances::of(&self.runs);
         self
     }
 
     /// The newest run with this id.
     fn find(&self, hash: u64, id: &str) -> Option<usize> {
         let same = |i: &usize| self.runs.get(*i).is_some_and(|r| r.id == id);
-        let all = self.glances.iter().enumerate().rev();
-        all.filter(|(_, g)| g.hash == hash).map(|(i, _)| i).find(same)
+        self.glances.with(hash).find(same)
     }
 
-    /// The index of the run a record belongs to; opens it where it is new.
+    /// The index of the run a record belongs to; opens it where it is new. A run that makes room goes to `closed`.
     pub fn run_of(
         &mut self,
         record: &Record<'_>,
@@ -115,13 +92,14 @@ impl Process {
         script: &str,
         time: Micros,
         into: &mut Resolved,
+        closed: &mut Vec<RunUpdate>,
     ) -> usize {
         if let Some(id) = bound {
             let hash = xxh3_64(id.as_bytes());
             if let Some(i) = self.find(hash, id) {
                 return i;
             }
-            return self.open(Kind::Bound, id.to_owned(), hash, script, time);
+            return self.open(Run::new(Kind::Bound, id.to_owned(), hash, script, time), closed);
         }
         let enclosing = self.declared_for(record.thread_id);
         if record.bound.event == Some(Event::RunStart) {
@@ -140,7 +118,7 @@ impl Process {
                 if let Some(i) = self.find(hash, &id) {
                     return i;
                 }
-                return self.open(Kind::Declared, id, hash, script, time);
+                return self.open(Run::new(Kind::Declared, id, hash, script, time), closed);
             }
         } else if let Some(i) = enclosing {
             return i;
@@ -153,7 +131,10 @@ impl Process {
         // A declared run may be the derived one under another kind.
         match self.runs.iter().rposition(|r| r.hash == hash) {
             Some(i) => i,
-            None => self.open(Kind::Derived, id, hash, script, self.id.start.min(time)),
+            None => {
+                let run = Run::new(Kind::Derived, id, hash, script, self.id.start.min(time));
+                self.open(run, closed)
+            }
         }
     }
 
@@ -170,33 +151,20 @@ impl Process {
             .map(|(i, _)| i)
     }
 
-    /// Opens a run. Where too many bound runs are open, the longest quiet one makes room.
-    fn open(&mut self, kind: Kind, id: String, hash: u64, script: &str, time: Micros) -> usize {
-        let run = Run::new(kind, id, hash, script, time);
-        let glance = Glance::of(&run);
-        if kind == Kind::Bound
-            && let (BOUND_RUNS.., Some(i)) = self.quietest()
-            && let (Some(slot), Some(g)) = (self.runs.get_mut(i), self.glances.get_mut(i))
+    /// Opens a run. Where too many bound runs are open, one that was quiet makes room, and is concluded.
+    fn open(&mut self, run: Run, closed: &mut Vec<RunUpdate>) -> usize {
+        if run.kind == Kind::Bound
+            && self.glances.yielding() >= BOUND_RUNS
+            && let Some(at) = self.glances.make_room()
+            && let Some(slot) = self.runs.get_mut(at)
         {
-            self.evicted = Some(std::mem::replace(slot, run));
-            *g = glance;
-            return i;
+            self.glances.replace(at, &run);
+            closed.push(concluded(std::mem::replace(slot, run), &self.id));
+            return at;
         }
+        self.glances.push(&run);
         self.runs.push(run);
-        self.glances.push(glance);
         self.runs.len() - 1
-    }
-
-    /// How many runs may have to make room, and which of them was quiet longest.
-    fn quietest(&self) -> (usize, Option<usize>) {
-        let (mut n, mut quiet, mut least) = (0, None, Micros::MAX);
-        for (i, g) in self.glances.iter().enumerate().filter(|(_, g)| g.yields) {
-            n += 1;
-            if g.last_seen < least || quiet.is_none() {
-                (quiet, least) = (Some(i), g.last_seen);
-            }
-        }
-        (n, quiet)
     }
 
     /// `{script}_{YYYYMMDD_HHMMSS}_{8 hex}`.
@@ -237,9 +205,7 @@ impl Process {
         if newest {
             run.note_error(record);
         }
-        if let Some(glance) = self.glances.get_mut(at) {
-            *glance = Glance::of(run);
-        }
+        self.glances.touch(at, run);
     }
 
     /// Ends all open runs; returns how many. `visible`: the process was seen to be gone, else it is given up.

@@ -104,6 +104,7 @@ impl Tracker {
             if named.is_empty() { NAMELESS } else { named },
             time,
             into,
+            &mut self.closed,
         );
         process.note(at, record, script, time);
         if let Some(run) = process.runs.get(at) {
@@ -112,9 +113,6 @@ impl Tracker {
                 &mut into.script_name,
                 script.unwrap_or(if run.script == NAMELESS { "" } else { &run.script }),
             );
-        }
-        if let Some(run) = process.evicted.take() {
-            self.closed.push(concluded(run, &process.id));
         }
         if !std::mem::replace(&mut process.dirty, true) {
             self.dirty.push(key);
