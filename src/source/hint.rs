@@ -6,6 +6,10 @@
 //! inotify is used directly, on the tailer's own thread: while files are active the queue is read at every tick
 //! instead of being waited for, so that a thousand lines a second do not become a thousand wake-ups (the kernel merges
 //! repeated events), and no second thread exists.
+//!
+//! One thing does wake an active tailer: that somebody opens a file. `copytruncate` begins so, and a moment later what
+//! was not read is gone for good where the copy lies out of sight. Openings have a queue of their own, since the other
+//! one is never empty then.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -39,6 +43,10 @@ pub enum Hint {
 pub struct Hints {
     fd: Option<OwnedFd>,
     dirs: HashMap<i32, DirId>,
+    /// Says that a file was opened, by anybody.
+    openings: Option<OwnedFd>,
+    /// The watch of `openings` beside that of `fd`.
+    opened: HashMap<i32, i32>,
     warned: bool,
 }
 
@@ -49,13 +57,18 @@ impl Hints {
         let mut hints = Hints {
             fd: None,
             dirs: HashMap::new(),
+            openings: None,
+            opened: HashMap::new(),
             warned: false,
         };
         if enabled {
-            match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
+            let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
+            match inotify::init(flags) {
                 Ok(fd) => hints.fd = Some(fd),
                 Err(e) => hints.warn(e),
             }
+            // Without it a tick is the longest that a reader's opening goes unnoticed.
+            hints.openings = inotify::init(flags).ok();
         }
         hints
     }
@@ -91,6 +104,11 @@ impl Hints {
             Ok(watch) if self.dirs.get(&watch).is_some_and(|d| *d != dir) => None,
             Ok(watch) => {
                 self.dirs.insert(watch, dir);
+                let flags = WatchFlags::OPEN | WatchFlags::ONLYDIR | WatchFlags::EXCL_UNLINK;
+                let openings = self.openings.as_ref();
+                if let Some(Ok(beside)) = openings.map(|fd| inotify::add_watch(fd, path, flags)) {
+                    self.opened.insert(watch, beside);
+                }
                 Some(watch)
             }
             Err(Errno::NOENT | Errno::ACCESS | Errno::NOTDIR) => None,
@@ -105,6 +123,9 @@ impl Hints {
         if let (Some(fd), Some(_)) = (&self.fd, self.dirs.remove(&watch)) {
             // The kernel has removed the watch already where the directory is gone.
             let _ = inotify::remove_watch(fd, watch);
+        }
+        if let (Some(fd), Some(beside)) = (&self.openings, self.opened.remove(&watch)) {
+            let _ = inotify::remove_watch(fd, beside);
         }
     }
 
@@ -128,6 +149,7 @@ impl Hints {
                 .map(|n| OsStr::from_bytes(n.to_bytes()).to_os_string());
             if what.contains(ReadFlags::IGNORED) {
                 self.dirs.remove(&event.wd());
+                self.opened.remove(&event.wd());
             }
             out.push(match name {
                 Some(name) if what.intersects(ReadFlags::MODIFY | ReadFlags::ATTRIB) => Hint::Changed(dir, name),
@@ -139,18 +161,35 @@ impl Hints {
 
     /// Sleeps until `timeout` is over; with `listen` also until the kernel has a hint.
     pub fn sleep(&self, timeout: Duration, listen: bool) {
-        match (&self.fd, listen) {
-            (Some(fd), true) => {
-                let limit = Timespec {
-                    tv_sec: timeout.as_secs() as i64,
-                    tv_nsec: i64::from(timeout.subsec_nanos()),
-                };
-                // An interrupted wait is a short one.
-                let _ = rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&limit));
-            }
+        match &self.fd {
+            Some(fd) if listen => _ = wait(fd, timeout),
             _ => std::thread::sleep(timeout),
         }
     }
+
+    /// Sleeps until `timeout` is over, or somebody opens a file in a watched directory; whether that happened.
+    pub fn sleep_until_opened(&self, timeout: Duration) -> bool {
+        let Some(fd) = &self.openings else {
+            std::thread::sleep(timeout);
+            return false;
+        };
+        let opened = wait(fd, timeout);
+        if opened {
+            let mut buf = [MaybeUninit::uninit(); 4096];
+            let mut reader = inotify::Reader::new(fd, &mut buf);
+            while reader.next().is_ok() {}
+        }
+        opened
+    }
+}
+
+/// Waits for something to read; whether there is. An interrupted wait is a short one.
+fn wait(fd: &OwnedFd, timeout: Duration) -> bool {
+    let limit = Timespec {
+        tv_sec: timeout.as_secs() as i64,
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    };
+    rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&limit)).is_ok_and(|n| n > 0)
 }
 
 /// File systems whose changes all pass through this kernel. On others (network, FUSE, 9p) hints are not to be had, or
@@ -171,4 +210,27 @@ fn is_local(path: &Path) -> bool {
         0x4d44,      // vfat
     ];
     rustix::fs::statfs(path).is_ok_and(|s| LOCAL.contains(&(s.f_type as u32)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_opens_a_file_wakes_an_active_tailer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.log");
+        std::fs::write(&path, "line\n").unwrap();
+        let mut hints = Hints::new(true);
+        let watch = hints.watch(1, dir.path()).expect("a watch");
+        assert!(!hints.sleep_until_opened(Duration::ZERO));
+        drop(std::fs::File::open(&path).unwrap());
+        assert!(hints.sleep_until_opened(Duration::from_secs(60)));
+        assert!(!hints.sleep_until_opened(Duration::ZERO), "said once");
+        hints.unwatch(watch);
+        drop(std::fs::File::open(&path).unwrap());
+        // The end of the watch is said itself, then nothing more.
+        hints.sleep_until_opened(Duration::ZERO);
+        assert!(!hints.sleep_until_opened(Duration::ZERO));
+    }
 }

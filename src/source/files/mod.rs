@@ -61,6 +61,12 @@ pub use once::OnceReport;
 
 /// How often a file that grew lately is looked at.
 pub const TICK: Duration = Duration::from_millis(28);
+/// After somebody opened a file it may be truncated at any moment: for this time files are looked at more often, ...
+const HURRY: Duration = Duration::from_millis(40);
+/// ... namely so often, ...
+const HURRIED_TICK: Duration = Duration::from_millis(1);
+/// ... but not again before this time is over: some writers open their file for each line.
+const CALM: Duration = Duration::from_millis(400);
 /// A file that grew within this time is looked at every tick.
 const ACTIVE: Duration = Duration::from_secs(2);
 /// Complete lines that may belong together wait this long for more.
@@ -133,6 +139,8 @@ pub struct Tailer {
     sweep: u32,
     dir_sweep: u32,
     next_poll: Instant,
+    hurry_until: Instant,
+    calm_until: Instant,
     next_status: Instant,
     changed: bool,
     unpacking: bool,
@@ -188,6 +196,8 @@ impl Tailer {
             sweep: 0,
             dir_sweep: 0,
             next_poll: now,
+            hurry_until: now,
+            calm_until: now,
             next_status: now,
             changed: true,
             unpacking: false,
@@ -350,7 +360,17 @@ impl Tailer {
             until.min(NAP)
         };
         // Never spin: what is due and cannot be done now is tried at the pace of ticks.
-        self.hints.sleep(until.max(Duration::from_millis(1)), !active);
+        let until = until.max(HURRIED_TICK);
+        if !active {
+            self.hints.sleep(until, true);
+        } else if now < self.hurry_until {
+            self.hints.sleep(HURRIED_TICK, false);
+        } else if now < self.calm_until {
+            self.hints.sleep(until, false);
+        } else if self.hints.sleep_until_opened(until) {
+            let now = Instant::now();
+            (self.hurry_until, self.calm_until) = (now + HURRY, now + CALM);
+        }
     }
 
     /// Marks a file as having something to read.
