@@ -39,7 +39,13 @@ impl Tailer {
         if self.is_unchanged(id) {
             return;
         }
-        let Some(file) = self.open_file(id) else { return };
+        let Some(file) = self.open_file(id) else {
+            // Renamed since it was noticed, most likely: the next look finds its new name, and it is still unknown.
+            if !self.denied.contains(&id) && self.table.get(id).is_some() {
+                self.unjudge(id);
+            }
+            return;
+        };
         let mut start = vec![0; HEAD + 1];
         let n = match read_at(&file, &mut start, 0) {
             Ok(n) => n,

@@ -158,6 +158,10 @@ impl Tailer {
             return Ok(Taken::Drained);
         };
         let Some(file) = self.open_file(id) else {
+            // Renamed since it was looked at, most likely: the next look finds its new name.
+            if !self.denied.contains(&id) {
+                self.make_ready(id);
+            }
             return Ok(Taken::Drained);
         };
         let Ok(meta) = file.metadata() else {
