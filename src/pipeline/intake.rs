@@ -165,8 +165,10 @@ impl PipelineIntake {
     /// Gives back the buffers of a batch that is done with.
     pub fn recycle(&self, batch: Arc<Batch>) {
         if let Ok(mut batch) = Arc::try_unwrap(batch) {
+            let mut inner = self.lock();
+            inner.parser.tracker.reuse(&mut batch.runs);
             batch.clear();
-            self.lock().spare.push(batch);
+            inner.spare.push(batch);
         }
     }
 
@@ -230,6 +232,7 @@ impl PipelineIntake {
             return Err(Closed);
         }
         let mut formed = Formed::default();
+        add(&self.counters.read, chunk.items.len() as u64);
         inner.parser.begin(chunk.stream, now);
         for item in chunk.items {
             inner
@@ -275,6 +278,7 @@ impl Intake for PipelineIntake {
         if inner.allowed == Room::Closed {
             return Err(Closed);
         }
+        add(&self.counters.read, chunk.items.len() as u64);
         inner.parser.begin(chunk.stream, now);
         for item in chunk.items {
             if !inner.spare.is_empty() && inner.forming.batch.is_empty() {
@@ -307,7 +311,9 @@ impl Intake for PipelineIntake {
         let ago = i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
         self.quiet_at.store((self.now)().saturating_sub(ago), Ordering::Relaxed);
         // What a burst needed is given back.
-        self.lock().spare.truncate(1);
+        let mut inner = self.lock();
+        inner.spare.truncate(1);
+        inner.parser.tracker.forget_spare();
     }
 
     fn endangered(&self, _id: StreamId) {
@@ -351,7 +357,6 @@ impl Parser {
         let line = bytes(item.start, item.line_end);
         let rest = bytes(item.line_end, item.end);
         let mut rec = record::parse(line, rest, &self.rules);
-        add(&counters.read, 1);
         let time = rec.time.unwrap_or(now);
         cursor.seq = next_seq(cursor.seq, rec.time);
         self.tracker

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn run(n: u64) -> Run {
-        Run::new(Kind::Bound, n.to_string(), n, "s", 0)
+        Run::new(Kind::Bound, n.to_string(), n, "s".into(), 0)
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn where_no_run_may_make_room_none_does() {
-        let derived = Run::new(Kind::Derived, "d".into(), 1, "s", 0);
+        let derived = Run::new(Kind::Derived, "d".into(), 1, "s".into(), 0);
         assert_eq!(Glances::of(&[derived]).make_room(), None);
         assert_eq!(Glances::default().make_room(), None);
     }

@@ -92,14 +92,14 @@ impl Process {
         script: &str,
         time: Micros,
         into: &mut Resolved,
-        closed: &mut Vec<RunUpdate>,
+        out: &mut Out,
     ) -> usize {
         if let Some(id) = bound {
             let hash = xxh3_64(id.as_bytes());
             if let Some(i) = self.find(hash, id) {
                 return i;
             }
-            return self.open(Run::new(Kind::Bound, id.to_owned(), hash, script, time), closed);
+            return self.open(Kind::Bound, id, hash, script, time, out);
         }
         let enclosing = self.declared_for(record.thread_id);
         if record.bound.event == Some(Event::RunStart) {
@@ -118,7 +118,7 @@ impl Process {
                 if let Some(i) = self.find(hash, &id) {
                     return i;
                 }
-                return self.open(Run::new(Kind::Declared, id, hash, script, time), closed);
+                return self.open(Kind::Declared, &id, hash, script, time, out);
             }
         } else if let Some(i) = enclosing {
             return i;
@@ -132,8 +132,8 @@ impl Process {
         match self.runs.iter().rposition(|r| r.hash == hash) {
             Some(i) => i,
             None => {
-                let run = Run::new(Kind::Derived, id, hash, script, self.id.start.min(time));
-                self.open(run, closed)
+                let start = self.id.start.min(time);
+                self.open(Kind::Derived, &id, hash, script, start, out)
             }
         }
     }
@@ -152,14 +152,18 @@ impl Process {
     }
 
     /// Opens a run. Where too many bound runs are open, one that was quiet makes room, and is concluded.
-    fn open(&mut self, run: Run, closed: &mut Vec<RunUpdate>) -> usize {
-        if run.kind == Kind::Bound
+    fn open(&mut self, kind: Kind, id: &str, hash: u64, script: &str, start: Micros, out: &mut Out) -> usize {
+        let used = out.spare.pop().unwrap_or_default();
+        let id = rewritten(used.execution_id, id);
+        let run = Run::new(kind, id, hash, rewritten(used.script_name, script), start);
+        if kind == Kind::Bound
             && self.glances.yielding() >= BOUND_RUNS
             && let Some(at) = self.glances.make_room()
             && let Some(slot) = self.runs.get_mut(at)
         {
             self.glances.replace(at, &run);
-            closed.push(concluded(std::mem::replace(slot, run), &self.id));
+            let host = rewritten(used.host.unwrap_or_default(), &self.id.host);
+            out.closed.push(concluded(std::mem::replace(slot, run), &self.id, host));
             return at;
         }
         self.glances.push(&run);
@@ -228,6 +232,23 @@ impl Process {
         self.over = true;
         n
     }
+}
+
+/// Runs on their way out.
+#[derive(Default)]
+pub(super) struct Out {
+    /// Concluded, and not followed any more.
+    pub closed: Vec<RunUpdate>,
+    /// Updates that the store has; their texts are written over. A script that binds an id per request opens a run for
+    /// each record, and to allocate these anew each time costs as much as all the rest of following them.
+    pub spare: Vec<RunUpdate>,
+}
+
+/// `text`, in the memory of `used`.
+fn rewritten(mut used: String, text: &str) -> String {
+    used.clear();
+    used.push_str(text);
+    used
 }
 
 /// At most 1000 characters of a run's error.

@@ -46,11 +46,11 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub fn new(kind: Kind, id: String, hash: u64, script: &str, start: Micros) -> Run {
+    pub fn new(kind: Kind, id: String, hash: u64, script: String, start: Micros) -> Run {
         Run {
             kind,
             id,
-            script: script.to_owned(),
+            script,
             start,
             start_declared: false,
             last_seen: start,
@@ -156,8 +156,8 @@ impl Run {
     }
 }
 
-/// The last update of a run that is no longer followed.
-pub(super) fn concluded(mut run: Run, process: &ProcessId) -> RunUpdate {
+/// The last update of a run that is no longer followed; `host` is the process's.
+pub(super) fn concluded(mut run: Run, process: &ProcessId, host: String) -> RunUpdate {
     if run.end.is_none() {
         let end = run.conclusion();
         // Without a process nobody can say how it ended.
@@ -178,7 +178,7 @@ pub(super) fn concluded(mut run: Run, process: &ProcessId) -> RunUpdate {
         start_declared: run.start_declared,
         last_seen: run.last_seen,
         pid: (process.pid > 0).then_some(process.pid),
-        host: Some(process.host.clone()),
+        host: Some(host),
         parent_execution_id: run.parent,
         metadata: run.metadata,
         end: run.end,

@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::process::{Liveness, Process, ProcessId};
+use super::process::{Liveness, Out, Process, ProcessId};
 use super::run::concluded;
 use crate::record::{Event, Micros, Record, unescape};
 use crate::store::RunUpdate;
@@ -18,6 +18,12 @@ const NAMELESS: &str = "unknown";
 
 /// A running run is reported again when its last record is this much newer than what the store knows.
 const REFRESH: Micros = 10_000_000;
+
+/// Updates that are kept to be written over: those of a large batch.
+const SPARE: usize = 2048;
+
+/// Bytes of the texts of such an update, at most.
+const SHORT: usize = 256;
 
 /// Where a record belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +41,7 @@ pub struct Tracker {
     processes: HashMap<u64, Process, BuildHasherDefault<Hashed>>,
     dirty: Vec<u64>,
     unkept: Vec<u64>,
-    closed: Vec<RunUpdate>,
+    out: Out,
     forgotten: Vec<u64>,
 }
 
@@ -57,7 +63,7 @@ impl Tracker {
             processes,
             dirty: Vec::new(),
             unkept: Vec::new(),
-            closed: Vec::new(),
+            out: Out::default(),
             forgotten: Vec::new(),
         }
     }
@@ -104,7 +110,7 @@ impl Tracker {
             if named.is_empty() { NAMELESS } else { named },
             time,
             into,
-            &mut self.closed,
+            &mut self.out,
         );
         process.note(at, record, script, time);
         if let Some(run) = process.runs.get(at) {
@@ -180,8 +186,8 @@ impl Tracker {
         if let Some(p) = self.processes.remove(&oldest) {
             self.forgotten.push(oldest);
             let Process { id, runs, .. } = p;
-            self.closed
-                .extend(runs.into_iter().filter(|r| r.end.is_none()).map(|r| concluded(r, &id)));
+            let open = runs.into_iter().filter(|r| r.end.is_none());
+            self.out.closed.extend(open.map(|r| concluded(r, &id, id.host.clone())));
         }
     }
 
@@ -226,7 +232,7 @@ impl Tracker {
 
     /// Takes what the store has to know since the last call, and appends it to `updates`.
     pub fn seal(&mut self, updates: &mut Vec<RunUpdate>) {
-        updates.append(&mut self.closed);
+        updates.append(&mut self.out.closed);
         for key in self.dirty.drain(..) {
             let Some(process) = self.processes.get_mut(&key) else {
                 continue;
@@ -238,6 +244,18 @@ impl Tracker {
                 updates.push(run.update(&process.id));
             }
         }
+    }
+
+    /// Takes back updates that the store has, to write over them: those with short texts, and not too many.
+    pub fn reuse(&mut self, updates: &mut Vec<RunUpdate>) {
+        let room = SPARE.saturating_sub(self.out.spare.len());
+        let short = |u: &RunUpdate| u.execution_id.capacity() + u.script_name.capacity() <= SHORT;
+        self.out.spare.extend(updates.drain(..).filter(short).take(room));
+    }
+
+    /// Gives the memory of [`Tracker::reuse`] back, after a burst.
+    pub fn forget_spare(&mut self) {
+        self.out.spare = Vec::new();
     }
 
     /// Takes what the state has to keep, by process, since the last call; `None` forgets.
@@ -264,7 +282,7 @@ impl Tracker {
     /// Whether [`Tracker::seal`] would say anything that the store has to know.
     #[must_use]
     pub fn has_updates(&self) -> bool {
-        !self.closed.is_empty()
+        !self.out.closed.is_empty()
             || self
                 .dirty
                 .iter()
