@@ -5,7 +5,8 @@ use std::cell::Cell;
 use super::Micros;
 use super::time::RANGE;
 
-const DAY: i64 = 86_400_000_000;
+/// Seconds of a day.
+const DAY: i64 = 86_400;
 
 /// `YYYY-MM-DDTHH:MM:SS.ffffffZ`, always 27 characters. Years outside 0000–9999 are clamped.
 #[must_use]
@@ -18,21 +19,45 @@ pub fn format_time(t: Micros) -> String {
 /// Appends the 27 characters of [`format_time`].
 pub fn write_time(t: Micros, out: &mut Vec<u8>) {
     let t = t.clamp(*RANGE.start(), *RANGE.end());
-    let (days, rest) = (t.div_euclid(DAY), t.rem_euclid(DAY));
-    let (seconds, micros) = ((rest / 1_000_000) as u32, (rest % 1_000_000) as u32);
-    let mut face = *b"0000-00-00T00:00:00.000000Z";
-    face[..10].copy_from_slice(&date(days));
-    let mut put = |at: usize, two: u32| {
-        let pair = PAIRS.get(two as usize).copied().unwrap_or_default();
-        (face[at], face[at + 1]) = (pair[0], pair[1]);
-    };
-    put(11, seconds / 3600);
-    put(14, seconds / 60 % 60);
-    put(17, seconds % 60);
-    put(20, micros / 10_000);
-    put(22, micros / 100 % 100);
-    put(24, micros % 100);
+    let (seconds, micros) = (t.div_euclid(1_000_000), t.rem_euclid(1_000_000) as u32);
+    let mut face = second(seconds);
+    put(&mut face, 20, micros / 10_000);
+    put(&mut face, 22, micros / 100 % 100);
+    put(&mut face, 24, micros % 100);
     out.extend_from_slice(&face);
+}
+
+/// Writes two digits.
+#[inline]
+fn put(face: &mut [u8; 27], at: usize, two: u32) {
+    let pair = PAIRS.get(two as usize).copied().unwrap_or_default();
+    (face[at], face[at + 1]) = (pair[0], pair[1]);
+}
+
+/// The face of a second, its fraction still to be filled in. Most times are of the same second as the one before.
+#[inline]
+fn second(seconds: i64) -> [u8; 27] {
+    thread_local!(static LAST: Cell<(i64, [u8; 27])> = const { Cell::new((0, *b"1970-01-01T00:00:00.000000Z")) });
+    let (known, face) = LAST.get();
+    if known == seconds {
+        return face;
+    }
+    let mut face = *b"0000-00-00T00:00:00.000000Z";
+    let (y, m, d) = civil(seconds.div_euclid(DAY));
+    let rest = seconds.rem_euclid(DAY) as u32;
+    for (at, two) in [
+        (0, y / 100),
+        (2, y % 100),
+        (5, m),
+        (8, d),
+        (11, rest / 3600),
+        (14, rest / 60 % 60),
+        (17, rest % 60),
+    ] {
+        put(&mut face, at, two);
+    }
+    LAST.set((seconds, face));
+    face
 }
 
 /// `00` to `99`.
@@ -45,23 +70,6 @@ const PAIRS: [[u8; 2]; 100] = {
     }
     pairs
 };
-
-/// `YYYY-MM-DD`. Most times are of the same day as the one before.
-fn date(days: i64) -> [u8; 10] {
-    thread_local!(static LAST: Cell<(i64, [u8; 10])> = const { Cell::new((0, *b"1970-01-01")) });
-    let (known, date) = LAST.get();
-    if known == days {
-        return date;
-    }
-    let (y, m, d) = civil(days);
-    let mut date = *b"0000-00-00";
-    for (at, two) in [(0, y / 100), (2, y % 100), (5, m), (8, d)] {
-        let pair = PAIRS.get(two as usize).copied().unwrap_or_default();
-        (date[at], date[at + 1]) = (pair[0], pair[1]);
-    }
-    LAST.set((days, date));
-    date
-}
 
 /// Days since 1970-01-01 to (year, month, day), proleptic Gregorian; years 0–9999.
 fn civil(days: i64) -> (u32, u32, u32) {
@@ -96,7 +104,7 @@ mod tests {
         while t < *RANGE.end() {
             let back = super::super::parse_time(&format_time(t), crate::config::NaiveTime::Utc);
             assert_eq!(back, Some(t));
-            t += 97 * DAY + 12_345_678_901;
+            t += 97 * DAY * 1_000_000 + 12_345_678_901;
         }
     }
 }

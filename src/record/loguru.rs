@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::redact::Names;
 use super::scan::Scan;
-use super::{Exception, Micros, Record, Text, bound, exception, fields, level, time};
+use super::{Exception, Micros, Record, Text, bound, exception, familiar, fields, level, time};
 use crate::config::NaiveTime;
 
 /// The beginning that tells `exact` that it is worth trying.
@@ -35,31 +35,13 @@ pub(super) fn exact<'a>(s: &'a str, watch: Option<&Names>, rec: &mut Record<'a>)
     scan.literal("}, \"exception\": ")?;
     let thrown = thrown(&mut scan)?;
     scan.literal(", \"extra\": ")?;
-    rec.extra.reserve(6);
     let extra = scan.at();
     scan.object(2, |name, token| bound::take(rec, name, token))?;
     let extra = s.get(extra..scan.at())?;
-    scan.literal(", \"file\": {\"name\": \"")?;
-    scan.contents()?;
-    scan.literal(", \"path\": \"")?;
-    rec.file_path = text_field(scan.contents()?);
-    scan.literal("}, \"function\": \"")?;
-    rec.function_name = text_field(scan.contents()?);
-    scan.literal(", \"level\": {\"icon\": \"")?;
-    scan.contents()?;
-    scan.literal(", \"name\": \"")?;
-    let name = scan.contents()?;
-    scan.literal(", \"no\": ")?;
-    set_level(rec, name, Some(scan.integer()?));
-    scan.literal("}, \"line\": ")?;
-    rec.line_number = Some(scan.integer()?);
-    scan.literal(", \"message\": \"")?;
+    familiar::head(&mut scan, rec)?;
     rec.message = Text(Cow::Borrowed(scan.contents()?));
-    scan.literal(", \"module\": \"")?;
-    rec.module = text_field(scan.contents()?);
-    scan.literal(", \"name\": \"")?;
-    rec.logger = text_field(scan.contents()?);
-    process(&mut scan, rec, elapsed)?;
+    familiar::tail(&mut scan, rec)?;
+    written(&mut scan, rec, elapsed)?;
     let mut texts = [extra, "", ""];
     if let Some((kind, value)) = thrown {
         texts = [extra, value, text];
@@ -71,25 +53,15 @@ pub(super) fn exact<'a>(s: &'a str, watch: Option<&Names>, rec: &mut Record<'a>)
     })
 }
 
-/// The end of an exact line: process, thread, time.
+/// The end of an exact line: the time.
 #[inline]
-fn process<'a>(scan: &mut Scan<'a, '_>, rec: &mut Record<'a>, elapsed: Micros) -> Option<()> {
-    scan.literal(", \"process\": {\"id\": ")?;
-    rec.pid = Some(scan.integer()?);
-    scan.literal(", \"name\": \"")?;
-    rec.process_name = text_field(scan.contents()?);
-    scan.literal("}, \"thread\": {\"id\": ")?;
-    rec.thread_id = Some(scan.integer()?);
-    scan.literal(", \"name\": \"")?;
-    rec.thread_name = text_field(scan.contents()?);
-    scan.literal("}, \"time\": {\"repr\": \"")?;
+fn written<'a>(scan: &mut Scan<'a, '_>, rec: &mut Record<'a>, elapsed: Micros) -> Option<()> {
     let repr = scan.contents()?;
     scan.literal(", \"timestamp\": ")?;
     scan.number()?;
     scan.literal("}}}")?;
-    let (stamp, len) = time::stamp(repr.as_bytes())?;
     // A time without a zone is a matter of settings.
-    let time = stamp.zoned().filter(|_| len == repr.len())?;
+    let time = familiar::instant(repr)?;
     rec.time = Some(time);
     rec.start = Some(time - elapsed);
     scan.at_end().then_some(())
@@ -123,7 +95,7 @@ fn text_field(s: &str) -> Option<Text<'_>> {
 
 /// Sets name and number of the level; the number is loguru's word, the name is brought to its spelling.
 #[inline]
-fn set_level<'a>(rec: &mut Record<'a>, name: &'a str, no: Option<i64>) {
+pub(super) fn set_level<'a>(rec: &mut Record<'a>, name: &'a str, no: Option<i64>) {
     if let Some((name, usual)) = level::known(name) {
         rec.level = Cow::Borrowed(name);
         rec.level_no = no.unwrap_or(usual);

@@ -10,6 +10,7 @@
 mod bound;
 mod encode;
 mod exception;
+mod familiar;
 mod fields;
 mod fingerprint;
 mod flat;
@@ -27,6 +28,7 @@ mod rules;
 mod scan;
 mod secrets;
 mod shrink;
+mod stops;
 mod suspicion;
 mod template;
 mod text;
@@ -44,6 +46,7 @@ pub use level::{ERROR, level, of_number};
 pub use parse::parse;
 pub use preview::{preview, preview_results, preview_text, preview_to};
 pub use rules::Rules;
+use smallvec::SmallVec;
 pub use template::template;
 pub use text::{escape, unescape};
 pub use time::{epoch, parse_time};
@@ -152,7 +155,8 @@ pub struct Record<'a> {
     pub start: Option<Micros>,
     pub exception: Option<Box<Exception<'a>>>,
     /// Bound values, less those lifted out: (escaped name, value), in the line's order.
-    pub extra: Vec<(Text<'a>, Token<'a>)>,
+    /// Few enough, nearly always, to need no memory of their own.
+    pub extra: SmallVec<[(Text<'a>, Token<'a>); 8]>,
     pub bound: Bound<'a>,
     /// Of ERROR and above.
     pub fingerprint: Option<Fingerprint>,

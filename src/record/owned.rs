@@ -58,7 +58,7 @@ impl Bound<'_> {
 
 impl Record<'_> {
     #[must_use]
-    pub fn into_owned(self) -> Record<'static> {
+    pub fn into_owned<'b>(self) -> Record<'b> {
         Record {
             time: self.time,
             level: Cow::Owned(self.level.into_owned()),

@@ -10,7 +10,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::redact::Names;
-use super::text::{special, unescape};
+use super::stops::Stops;
+use super::text::unescape;
 
 /// Deepest nesting that is copied. ArangoDB refuses 200 levels; the document adds some of its own, and a reader of the
 /// stored document deserves a margin.
@@ -20,6 +21,7 @@ pub(super) const MAX_DEPTH: u32 = 100;
 pub(super) struct Scan<'a, 'w> {
     s: &'a str,
     at: usize,
+    stops: Stops,
     /// Names that are watched for, so that a line without them is not searched again.
     watch: Option<&'w Names>,
     /// One of them, or what looks like it, was seen.
@@ -31,6 +33,7 @@ impl<'a, 'w> Scan<'a, 'w> {
         Scan {
             s,
             at: 0,
+            stops: Stops::new(),
             watch,
             suspicious: false,
         }
@@ -45,6 +48,18 @@ impl<'a, 'w> Scan<'a, 'w> {
     #[inline]
     pub fn at(&self) -> usize {
         self.at
+    }
+
+    /// What follows.
+    #[inline]
+    pub fn rest(&self) -> &'a str {
+        self.s.get(self.at..).unwrap_or_default()
+    }
+
+    /// Goes past `n` bytes that need no reading.
+    #[inline]
+    pub fn skip(&mut self, n: usize) {
+        self.at += n;
     }
 
     pub fn at_end(&self) -> bool {
@@ -82,7 +97,7 @@ impl<'a, 'w> Scan<'a, 'w> {
         let b = self.s.as_bytes();
         let (start, mut at, mut escaped) = (self.at, self.at, false);
         loop {
-            at = special(b, at);
+            at = self.stops.next(b, at);
             match b.get(at)? {
                 b'"' => {
                     self.at = at + 1;
@@ -101,27 +116,34 @@ impl<'a, 'w> Scan<'a, 'w> {
     #[inline]
     pub fn number(&mut self) -> Option<&'a str> {
         let start = self.at;
-        if self.byte() == b'-' {
-            self.at += 1;
-        }
+        self.at += usize::from(self.byte() == b'-');
         let first = self.byte();
         let whole = self.digits()?;
         if first == b'0' && whole > 1 {
             return None;
         }
-        let (mut fraction, mut exponent) = (false, false);
-        if self.byte() == b'.' {
+        let fraction = self.byte() == b'.';
+        if fraction {
             self.at += 1;
             self.digits()?;
-            fraction = true;
         }
-        if matches!(self.byte(), b'e' | b'E') {
+        // The usual case: it fits whatever its digits are.
+        if !matches!(self.byte(), b'e' | b'E') && whole < 19 {
+            return self.s.get(start..self.at);
+        }
+        self.unusual_number(start, whole, fraction)
+    }
+
+    /// The end of a number of many digits, or with an exponent.
+    #[inline(never)]
+    fn unusual_number(&mut self, start: usize, whole: usize, fraction: bool) -> Option<&'a str> {
+        let exponent = matches!(self.byte(), b'e' | b'E');
+        if exponent {
             self.at += 1;
             if matches!(self.byte(), b'+' | b'-') {
                 self.at += 1;
             }
             self.digits()?;
-            exponent = true;
         }
         let token = self.s.get(start..self.at)?;
         let fits = if exponent || whole > 300 {
@@ -155,6 +177,13 @@ impl<'a, 'w> Scan<'a, 'w> {
     #[inline]
     fn digits(&mut self) -> Option<usize> {
         let start = self.at;
+        while let Some(eight) = self.s.as_bytes().get(self.at..).and_then(|r| r.first_chunk::<8>()) {
+            let n = leading_digits(u64::from_le_bytes(*eight));
+            self.at += n;
+            if n < 8 {
+                return (self.at > start).then_some(self.at - start);
+            }
+        }
         while self.byte().is_ascii_digit() {
             self.at += 1;
         }
@@ -169,14 +198,13 @@ impl<'a, 'w> Scan<'a, 'w> {
                 self.at += 1;
                 self.contents()?;
             }
+            b'-' | b'0'..=b'9' => return self.number(),
             b'{' => self.object(depth, |_, _| ())?,
             b'[' => self.array(depth, |_| ())?,
             b't' => self.literal("true")?,
             b'f' => self.literal("false")?,
             b'n' => self.literal("null")?,
-            _ => {
-                self.number()?;
-            }
+            _ => return None,
         }
         self.s.get(start..self.at)
     }
@@ -199,26 +227,16 @@ impl<'a, 'w> Scan<'a, 'w> {
             }
             self.at += 1;
             let (name, escaped) = self.name()?;
-            if !seen.add(name, escaped) {
+            if !seen.add(self.s, name, escaped) {
                 return None;
             }
             if let Some(watch) = self.watch {
                 self.suspicious = self.suspicious || watch.find(name).is_some();
             }
-            self.space();
-            if self.byte() != b':' {
-                return None;
-            }
-            self.at += 1;
-            self.space();
+            self.colon()?;
             each(name, self.value(depth + 1)?);
-            self.space();
-            let b = self.byte();
-            self.at += 1;
-            match b {
-                b',' => self.space(),
-                b'}' => return Some(()),
-                _ => return None,
+            if !self.goes_on(b'}')? {
+                return Some(());
             }
         }
     }
@@ -236,16 +254,62 @@ impl<'a, 'w> Scan<'a, 'w> {
         }
         loop {
             each(self.value(depth + 1)?);
-            self.space();
-            let b = self.byte();
-            self.at += 1;
-            match b {
-                b',' => self.space(),
-                b']' => return Some(()),
-                _ => return None,
+            if !self.goes_on(b']')? {
+                return Some(());
             }
         }
     }
+
+    /// Goes past the colon behind a name.
+    #[inline(always)]
+    fn colon(&mut self) -> Option<()> {
+        // As most writers put it.
+        if let Some([b':', b' ', b'!'..=0xff]) = self.three() {
+            self.at += 2;
+            return Some(());
+        }
+        self.space();
+        if self.byte() != b':' {
+            return None;
+        }
+        self.at += 1;
+        self.space();
+        Some(())
+    }
+
+    /// Goes past the comma behind a value, or past what closes all of them: whether another value follows.
+    #[inline(always)]
+    fn goes_on(&mut self, close: u8) -> Option<bool> {
+        if let Some([b',', b' ', b'!'..=0xff]) = self.three() {
+            self.at += 2;
+            return Some(true);
+        }
+        self.space();
+        let b = self.byte();
+        self.at += 1;
+        if b == b',' {
+            self.space();
+            return Some(true);
+        }
+        (b == close).then_some(false)
+    }
+
+    /// The next three bytes.
+    #[inline(always)]
+    fn three(&self) -> Option<&'a [u8; 3]> {
+        self.s.as_bytes().get(self.at..)?.first_chunk()
+    }
+}
+
+/// How many of eight bytes, the lowest first, are digits before one that is none.
+#[inline]
+fn leading_digits(eight: u64) -> usize {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    // Of a digit this leaves 0 to 9; adding 0x76 sets the highest bit of anything larger.
+    let digits = eight ^ ZEROS;
+    let others = (((digits & LOW) + 0x7676_7676_7676_7676) | digits) & !LOW;
+    others.trailing_zeros() as usize / 8
 }
 
 /// The position behind the escape at `at`; `None` for a faulty one, and for half a surrogate pair.
@@ -264,40 +328,48 @@ fn past_escape(b: &[u8], at: usize) -> Option<usize> {
 /// The names of one object so far. Most objects are small, so names are compared one by one until there are many.
 #[derive(Default)]
 struct Seen<'a> {
-    few: [&'a str; 12],
+    /// Where each begins and ends in the text.
+    few: [(u32, u32); 12],
     len: usize,
     /// A bit for each name, by its length and its ends: most names are new at a glance.
     glance: u64,
-    many: Option<HashSet<Cow<'a, str>>>,
+    many: Option<Box<HashSet<Cow<'a, str>>>>,
 }
 
 impl<'a> Seen<'a> {
-    /// Remembers a name; `false` if it was there before.
-    #[inline]
-    fn add(&mut self, name: &'a str, escaped: bool) -> bool {
+    /// Remembers a name, a part of the text `s`; `false` if it was there before.
+    #[inline(always)]
+    fn add(&mut self, s: &'a str, name: &'a str, escaped: bool) -> bool {
         if self.many.is_some() || escaped || self.len == self.few.len() {
-            return self.add_slow(name);
+            return self.add_slow(s, name);
         }
         let b = name.as_bytes();
         let end = |c: Option<&u8>| c.map_or(0, |c| usize::from(*c));
         let bit = 1_u64 << ((b.len() * 11 + end(b.first()) * 3 + end(b.last()) * 5) & 63);
-        if self.glance & bit != 0 && self.few.get(..self.len).unwrap_or_default().contains(&name) {
+        if self.glance & bit != 0 && self.names(s).any(|n| n == name) {
             return false;
         }
         self.glance |= bit;
+        let from = name.as_ptr().addr() - s.as_ptr().addr();
         if let Some(slot) = self.few.get_mut(self.len) {
-            *slot = name;
+            *slot = (from as u32, (from + name.len()) as u32);
         }
         self.len += 1;
         true
     }
 
-    #[cold]
-    fn add_slow(&mut self, name: &'a str) -> bool {
+    fn names(&self, s: &'a str) -> impl Iterator<Item = &'a str> {
         let few = self.few.iter().take(self.len);
-        self.many
-            .get_or_insert_with(|| few.map(|s| Cow::Borrowed(*s)).collect())
-            .insert(unescape(name))
+        few.map(|(from, to)| s.get(*from as usize..*to as usize).unwrap_or_default())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_slow(&mut self, s: &'a str, name: &'a str) -> bool {
+        if self.many.is_none() {
+            self.many = Some(Box::new(self.names(s).map(unescape).collect()));
+        }
+        self.many.as_mut().is_some_and(|many| many.insert(unescape(name)))
     }
 }
 
@@ -370,6 +442,18 @@ mod tests {
             assert!(whole(bad).is_none(), "{bad}");
         }
         assert!(whole(&"9".repeat(400)).is_none());
+    }
+
+    #[test]
+    fn digits_are_counted_up_to_the_first_byte_that_is_none() {
+        for other in (0..=255_u8).filter(|b| !b.is_ascii_digit()) {
+            for n in 0..8 {
+                let eight: [u8; 8] =
+                    std::array::from_fn(|i| if i == n { other } else { b'0' + (i as u8 + n as u8) % 10 });
+                assert_eq!(leading_digits(u64::from_le_bytes(eight)), n, "{eight:?}");
+            }
+        }
+        assert_eq!(leading_digits(u64::from_le_bytes(*b"90123456")), 8);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 //!
 //! Searching every line for some sixty anchors costs more than all the rest of reading it. But secrets stand out from
 //! prose: each is, or has in it, a run of characters without a space that is long, and that either begins a word as few
-//! words begin, or is longer than any word. So the text is cut into runs sixteen bytes at a time, and only a long run is
+//! words begin, or is longer than any word. So the text is cut into runs 64 bytes at a time, and only a long run is
 //! looked at byte by byte. What does not fit this is asked for beside it: `Bearer `, `Basic `, the `@` of a password in
 //! a URL, and backslashes, behind which anything can hide.
 //!
 //! A run goes on over letters, digits and most of the punctuation above the comma; spaces, quotes, commas and colons end
 //! it. Whoever adds a secret to `secrets` makes sure that this pass notices it; a test asks for every one.
 
-use super::lanes::Lanes;
+use super::lanes::{BLOCK, Lanes, Sixteen, mask};
 
 /// The shortest secret that is known by the beginning of a word: `sk-` and sixteen characters.
 const RUN: u32 = 19;
@@ -18,18 +18,33 @@ const LONG: usize = 40;
 
 /// Whether the text, escaped as in JSON, could hold a secret.
 pub(super) fn suspicious(s: &str) -> bool {
-    let b = s.as_bytes();
-    let (blocks, rest) = b.as_chunks::<64>();
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has what the function needs.
+        return unsafe { suspicious_avx2(s.as_bytes()) };
+    }
+    search::<Sixteen>(s.as_bytes())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn suspicious_avx2(b: &[u8]) -> bool {
+    search::<super::lanes::avx2::ThirtyTwo>(b)
+}
+
+#[inline(always)]
+fn search<L: Lanes>(b: &[u8]) -> bool {
+    let (blocks, rest) = b.as_chunks::<BLOCK>();
     let mut scan = Runs::default();
     for block in blocks {
-        scan.block(b, block);
+        scan.block::<L>(b, block);
     }
     if !rest.is_empty() {
-        let mut last = [b' '; 64];
+        let mut last = [b' '; BLOCK];
         if let Some(room) = last.get_mut(..rest.len()) {
             room.copy_from_slice(rest);
         }
-        scan.block(b, &last);
+        scan.block::<L>(b, &last);
     }
     // Rare: backslashes, behind which anything can hide, and the `@` behind a password in a URL.
     let odd = || has(b, b"\\u00") || has(b, b"\\/") || (has(b, b"@") && has(b, b"://"));
@@ -56,20 +71,12 @@ struct Runs {
 }
 
 impl Runs {
-    #[inline]
-    fn block(&mut self, b: &[u8], block: &[u8; 64]) {
-        let (mut runs, mut spaces, mut ends) = (0_u64, 0_u64, 0_u64);
-        let mut odd = Lanes::none();
-        for (i, lane) in block.as_chunks::<16>().0.iter().enumerate() {
-            let lanes = Lanes::load(lane);
-            let lower = lanes.with_bits(0x20);
-            let run = lanes.ascii_above(b',').but_not(lanes.eq(b':'));
-            runs |= u64::from(run.mask()) << (16 * i);
-            spaces |= u64::from(lanes.eq(b' ').mask()) << (16 * i);
-            ends |= u64::from(lower.eq(b'r').or(lower.eq(b'c')).mask()) << (16 * i);
-            odd = odd.or(lanes.eq(b'\\').or(lanes.eq(b'@')));
-        }
-        self.odd |= odd.mask() != 0;
+    #[inline(always)]
+    fn block<L: Lanes>(&mut self, b: &[u8], block: &[u8; BLOCK]) {
+        let runs = mask::<L>(block, |b| b.ascii_above(b',').but_not(b.eq(b':')));
+        let spaces = mask::<L>(block, |b| b.eq(b' '));
+        let ends = mask::<L>(block, |b| b.with_bits(0x20).eq(b'r').or(b.with_bits(0x20).eq(b'c')));
+        self.odd |= mask::<L>(block, |b| b.eq(b'\\').or(b.eq(b'@'))) != 0;
         let mut words = spaces & (ends << 1 | u64::from(self.pending));
         while words != 0 {
             self.found |= authorizes(b, self.at + words.trailing_zeros() as usize);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Sixteen};
 use super::{Text, Token};
 
 /// Stands where a character could not be decoded.
@@ -180,20 +180,38 @@ pub(super) fn ceil(s: &str, at: usize) -> usize {
 #[inline]
 pub(super) fn special(b: &[u8], mut at: usize) -> usize {
     while let Some(w) = b.get(at..).and_then(|r| r.first_chunk::<16>()) {
-        let lanes = Lanes::load(w);
-        let hits = lanes.eq(b'"').or(lanes.eq(b'\\')).or(lanes.at_most(0x1f)).mask();
+        let hits = specials(w);
         if hits != 0 {
             return at + hits.trailing_zeros() as usize;
         }
         at += 16;
     }
-    while let Some(c) = b.get(at) {
-        if *c < 0x20 || *c == b'"' || *c == b'\\' {
-            return at;
-        }
-        at += 1;
+    if at >= b.len() {
+        return b.len();
     }
-    b.len()
+    // The last sixteen, of which some were looked at before; or as many as there are, before what is nothing special.
+    let (hits, start) = match b.last_chunk::<16>() {
+        Some(w) => (specials(w) >> (at - (b.len() - 16)), at),
+        None => {
+            let mut w = [b' '; 16];
+            for (room, c) in w.iter_mut().zip(b) {
+                *room = *c;
+            }
+            (specials(&w) >> at, at)
+        }
+    };
+    if hits == 0 {
+        b.len()
+    } else {
+        start + hits.trailing_zeros() as usize
+    }
+}
+
+/// A bit for each of sixteen bytes that ends or interrupts a string.
+#[inline(always)]
+fn specials(w: &[u8; 16]) -> u64 {
+    let lanes = Sixteen::of(w);
+    lanes.eq(b'"').or(lanes.eq(b'\\')).or(lanes.at_most(0x1f)).mask()
 }
 
 #[cfg(test)]

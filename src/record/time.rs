@@ -266,6 +266,9 @@ fn exponent(number: &str) -> Option<Micros> {
 
 /// `str(timedelta)` in microseconds: `0:00:00.009717`, `2 days, 3:04:05`, `-1 day, 23:59:59`.
 pub(super) fn timedelta(repr: &str) -> Option<Micros> {
+    if let Some(micros) = short_timedelta(repr.as_bytes()) {
+        return Some(micros);
+    }
     let (days, clock) = match repr.split_once(", ") {
         None => (0, repr),
         Some((days, clock)) => (days.split(' ').next()?.parse::<i64>().ok()?, clock),
@@ -282,6 +285,28 @@ pub(super) fn timedelta(repr: &str) -> Option<Micros> {
         return None;
     }
     Some((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * SECOND + micros)
+}
+
+/// `0:00:00.013102`: less than ten hours, and a fraction, as nearly all of them have.
+#[inline]
+fn short_timedelta(b: &[u8]) -> Option<Micros> {
+    let [h, b':', m1, m2, b':', s1, s2, b'.', fraction @ ..] = <&[u8; 14]>::try_from(b).ok()? else {
+        return None;
+    };
+    let digit = |d: &u8| d.is_ascii_digit().then(|| i64::from(*d - b'0'));
+    let minutes = digit(h)? * 60 + digit(m1)? * 10 + digit(m2)?;
+    let seconds = minutes * 60 + digit(s1)? * 10 + digit(s2)?;
+    Some(seconds * SECOND + micros(fraction)?)
+}
+
+/// Six digits.
+#[inline]
+pub(super) fn micros(digits: &[u8; 6]) -> Option<i64> {
+    let mut n = 0;
+    for d in digits {
+        n = n * 10 + i64::from(d.is_ascii_digit().then_some(*d - b'0')?);
+    }
+    Some(n)
 }
 
 /// A number of seconds as Python prints a double, rounded to the microsecond: `0.009717`, `1e-05`.

@@ -13,6 +13,10 @@
 //!
 //! and may lack the header (a cause that was never raised). Exception groups have a margin of bars, which is dropped.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 /// Chains longer than this keep their first links.
 const CHAIN: usize = 64;
 
@@ -167,31 +171,42 @@ fn is_rule(line: &str) -> bool {
 fn frame(line: &str) -> Option<(&str, &str)> {
     let line = line.strip_prefix('>').unwrap_or(line).trim_start_matches(' ');
     let rest = line.strip_prefix("File \\\"")?;
-    let (path, rest) = rest.split_once("\\\", line ")?;
+    let (path, rest) = halves(rest, "\\\", line ")?;
     // A syntax error names no function.
-    let function = rest.split_once(", in ").map_or("", |(_, f)| f);
+    let function = halves(rest, ", in ").map_or("", |(_, f)| f);
     Some((path, function))
+}
+
+/// As `str::split_once`, which prepares each search as if for a long text; these are lines.
+fn halves<'a>(line: &'a str, between: &str) -> Option<(&'a str, &'a str)> {
+    let first = *between.as_bytes().first()?;
+    let mut starts = memchr::memchr_iter(first, line.as_bytes());
+    starts.find_map(|at| {
+        let after = line.get(at..)?.strip_prefix(between)?;
+        Some((line.get(..at)?, after))
+    })
 }
 
 /// Code that is neither Python's own nor installed.
 fn is_own(path: &str) -> bool {
-    let installed = [
-        "site-packages",
-        "dist-packages",
-        "lib/python3",
-        "lib64/python3",
-        "<frozen ",
-        "Python3",
-        "\\\\Lib\\\\",
-    ];
-    !installed
-        .iter()
-        .any(|p| memchr::memmem::find(path.as_bytes(), p.as_bytes()).is_some())
+    static INSTALLED: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+        let parts = [
+            "site-packages",
+            "dist-packages",
+            "lib/python3",
+            "lib64/python3",
+            "<frozen ",
+            "Python3",
+            "\\\\Lib\\\\",
+        ];
+        AhoCorasick::new(parts).ok()
+    });
+    !INSTALLED.as_ref().is_some_and(|installed| installed.is_match(path))
 }
 
 /// Splits `package.Type: value`; the module is dropped, as loguru does. A line that names no type is all value.
 pub(super) fn kind_and_value(line: &str) -> (&str, &str) {
-    let (kind, value) = match line.split_once(": ") {
+    let (kind, value) = match halves(line, ": ") {
         Some(split) => split,
         None => (line.strip_suffix(':').unwrap_or(line), ""),
     };

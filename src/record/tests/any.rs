@@ -54,8 +54,8 @@ proptest! {
         let message = json!(message).to_string();
         let line = bound_line(&extra.to_string()).replace("\"message\": \"hello world\"", &format!("\"message\": {message}"));
         let rules = rules();
-        let fast = parse(line.as_bytes(), b"", &rules);
         let spaced = format!(" {line} ");
+        let fast = parse(line.as_bytes(), b"", &rules);
         let slow = parse(spaced.as_bytes(), b"", &rules);
         prop_assert_eq!(fast, slow);
     }
