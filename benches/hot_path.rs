@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 
 use logagent::config::{Settings, Sources};
-use logagent::record::{self, Key, Placed, Rules};
+use logagent::record::{self, Key, Placed, Record, Rules};
 use logagent::source::chain;
 
 const ROUNDS: usize = 7;
@@ -25,7 +25,12 @@ fn main() {
     measure("split", &data, || split(&data).map(<[u8]>::len).sum());
     measure("hash", &data, || lines.iter().fold(0, |h, l| chain(h, l)) as usize);
     measure("parse", &data, || {
-        lines.iter().map(|l| record::parse(l, b"", &rules).extra.len()).sum()
+        let extra = |line: &&[u8]| {
+            let mut rec = Record::default();
+            record::parse_into(&mut rec, line, b"", &rules);
+            rec.extra.len()
+        };
+        lines.iter().map(extra).sum()
     });
     let mut out = Vec::with_capacity(4 << 20);
     measure("parse + encode", &data, || {
@@ -56,7 +61,8 @@ fn document(line: &[u8], chain: u64, rules: &Rules, out: &mut Vec<u8>) -> usize 
     if out.len() > 2 << 20 {
         out.clear();
     }
-    let mut rec = record::parse(line, b"", rules);
+    let mut rec = Record::default();
+    record::parse_into(&mut rec, line, b"", rules);
     let key = Key::new(7, 4096, chain);
     let execution_id = rec.bound.execution_id.take().unwrap_or_default();
     let script_name = rec.bound.script_name.take();

@@ -4,7 +4,7 @@
 //!   block was freed it takes blocks of that size from the arenas too. For an agent of four threads that hand buffers
 //!   of some MiB to one another that doubled its memory. So there are two arenas, and large blocks are the kernel's.
 //! * **Batches.** With the embedded store they hold at most half a MiB: a transaction of that size costs no more a
-//!   record than a larger one, and five batches are alive at a time.
+//!   record than a larger one, and five batches are alive at a time. Those for ArangoDB hold at most one and a half.
 //! * **Code.** What is used once (reading arguments and configuration, creating tables) stays mapped, as long as the
 //!   machine has room: about 9 MiB, of which shipping touches 2. It is given back when the agent is ready. What is
 //!   needed again is mapped again, from the kernel's page cache.
@@ -29,11 +29,16 @@ pub fn limit_allocator() {
 /// What a batch for the embedded store holds at most, bytes.
 const EMBEDDED_BATCH: u64 = 512 << 10;
 
+/// What a batch for ArangoDB holds at most, bytes: larger ones cost the same a record, and memory.
+const ARANGODB_BATCH: u64 = 1536 << 10;
+
 /// Sizes buffers for the configured store.
 pub fn limit_batches(settings: &mut Settings) {
-    if settings.store.kind == StoreKind::Sqlite {
-        settings.batch.max_bytes = settings.batch.max_bytes.min(EMBEDDED_BATCH);
-    }
+    let most = match settings.store.kind {
+        StoreKind::Sqlite => EMBEDDED_BATCH,
+        StoreKind::Arangodb => ARANGODB_BATCH,
+    };
+    settings.batch.max_bytes = settings.batch.max_bytes.min(most);
 }
 
 /// Gives back what the start needed: memory that the allocator keeps, and the program's own code.

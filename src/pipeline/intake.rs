@@ -56,6 +56,8 @@ struct Parser {
     host: String,
     /// Ready-made beginnings of `source` objects, by stream.
     sources: HashMap<StreamId, String>,
+    /// That of the stream at hand.
+    source: String,
     resolved: Resolved,
     now_text: String,
 }
@@ -75,6 +77,7 @@ impl PipelineIntake {
             tracker,
             host: host.to_owned(),
             sources: HashMap::new(),
+            source: String::new(),
             resolved: Resolved::default(),
             now_text: String::new(),
         };
@@ -340,7 +343,8 @@ impl Parser {
         if self.sources.len() > 1024 {
             self.sources.clear();
         }
-        self.sources.entry(stream.id).or_insert_with(|| source_prefix(stream));
+        let source = self.sources.entry(stream.id).or_insert_with(|| source_prefix(stream));
+        self.source.clone_from(source);
     }
 
     /// One item: parsed, placed, encoded into `batch`.
@@ -356,7 +360,8 @@ impl Parser {
         let bytes = |from: u32, to: u32| chunk.data.get(from as usize..to as usize).unwrap_or_default();
         let line = bytes(item.start, item.line_end);
         let rest = bytes(item.line_end, item.end);
-        let mut rec = record::parse(line, rest, &self.rules);
+        let mut rec = Record::default();
+        record::parse_into(&mut rec, line, rest, &self.rules);
         let time = rec.time.unwrap_or(now);
         cursor.seq = next_seq(cursor.seq, rec.time);
         self.tracker
@@ -372,10 +377,7 @@ impl Parser {
             execution_id: &self.resolved.execution_id,
             script_name: self.resolved.script_name.as_deref(),
             host: &self.host,
-            source: self
-                .sources
-                .get(&chunk.stream.id)
-                .map_or("{\"kind\":\"file\"", String::as_str),
+            source: &self.source,
             offset: item.offset,
             seq: cursor.seq,
             ingested_at: &self.now_text,

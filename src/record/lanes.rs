@@ -36,6 +36,16 @@ pub(super) fn mask<L: Lanes>(block: &[u8; BLOCK], passes: impl Fn(L) -> L) -> u6
     bits
 }
 
+/// Fewer bytes than a block, with spaces behind them.
+#[inline(always)]
+pub(super) fn padded(few: &[u8]) -> [u8; BLOCK] {
+    let mut block = [b' '; BLOCK];
+    if let Some(room) = block.get_mut(..few.len()) {
+        room.copy_from_slice(few);
+    }
+    block
+}
+
 /// What every machine has.
 #[cfg(target_arch = "x86_64")]
 pub(super) use sse2::Sixteen;
@@ -44,7 +54,7 @@ pub(super) use sse2::Sixteen;
 mod sse2 {
     use std::arch::x86_64::{
         __m128i, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8,
-        _mm_or_si128, _mm_set1_epi8,
+        _mm_or_si128, _mm_set1_epi8, _mm_xor_si128,
     };
 
     use super::{BLOCK, Lanes};
@@ -57,6 +67,14 @@ mod sse2 {
         pub fn of(b: &[u8; 16]) -> Sixteen {
             // SAFETY: sixteen bytes are there; the instruction takes them wherever they lie.
             Sixteen(unsafe { _mm_loadu_si128(b.as_ptr().cast()) })
+        }
+
+        /// A bit for each byte that is a digit.
+        #[inline(always)]
+        pub fn digits(self) -> u32 {
+            // SAFETY: SSE2, and no memory is touched. With its bits flipped by those of 0, a digit is at most 9.
+            let flipped = Sixteen(unsafe { _mm_xor_si128(self.0, _mm_set1_epi8(b'0' as i8)) });
+            flipped.at_most(9).mask() as u32
         }
     }
 
@@ -184,6 +202,11 @@ mod plain {
             Sixteen(*b)
         }
 
+        /// A bit for each byte that is a digit.
+        pub fn digits(self) -> u32 {
+            self.map(|x| if x.is_ascii_digit() { 0xff } else { 0 }).mask() as u32
+        }
+
         fn map(self, f: impl Fn(u8) -> u8) -> Sixteen {
             Sixteen(self.0.map(f))
         }
@@ -260,6 +283,15 @@ mod tests {
     #[test]
     fn each_of_sixteen_lanes_answers_for_its_own_byte() {
         each_lane_answers_for_its_own_byte::<Sixteen>();
+    }
+
+    #[test]
+    fn digits_have_a_bit() {
+        for first in 0..=255_u8 {
+            let b: [u8; 16] = std::array::from_fn(|i| first.wrapping_add(i as u8));
+            let expected = (0..16).fold(0, |m, i| m | u32::from(b[i].is_ascii_digit()) << i);
+            assert_eq!(Sixteen::of(&b).digits(), expected);
+        }
     }
 
     #[cfg(target_arch = "x86_64")]

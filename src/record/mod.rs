@@ -7,6 +7,7 @@
 //! [`Record`] is what the line says. What the agent adds (key, execution, source, sequence number) is [`Placed`];
 //! `encode` joins the two into the document that is stored.
 
+mod append;
 mod bound;
 mod encode;
 mod exception;
@@ -38,12 +39,13 @@ mod truncate;
 
 use std::borrow::Cow;
 
+pub use append::append;
 pub use encode::encode;
 pub use fields::fields;
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use instant::{format_time, write_time};
 pub use level::{ERROR, level, of_number};
-pub use parse::parse;
+pub use parse::{parse, parse_into};
 pub use preview::{preview, preview_results, preview_text, preview_to};
 pub use rules::Rules;
 use smallvec::SmallVec;

@@ -22,23 +22,28 @@ use super::{Record, Rules, bound, escape, exception, fingerprint, flat, loguru, 
 #[must_use]
 pub fn parse<'a>(line: &'a [u8], rest: &'a [u8], rules: &Rules) -> Record<'a> {
     let mut rec = Record::default();
+    parse_into(&mut rec, line, rest, rules);
+    rec
+}
+
+/// As [`parse`], into a fresh record.
+pub fn parse_into<'a>(rec: &mut Record<'a>, line: &'a [u8], rest: &'a [u8], rules: &Rules) {
     let (line, trimmed) = trim(line);
     let mut suspicious = match simdutf8::basic::from_utf8(line) {
-        Ok(s) => read(s, rules, &mut rec),
-        Err(_) => lossy(line, rules, &mut rec),
+        Ok(s) => read(s, rules, rec),
+        Err(_) => lossy(line, rules, rec),
     };
     rec.marks.repaired |= trimmed;
     if !rest.is_empty() || rec.marks.unparsed {
-        suspicious |= follow(&mut rec, rest, rules);
+        suspicious |= follow(rec, rest, rules);
     }
     if let (Some(redactor), true) = (&rules.redactor, suspicious) {
-        redactor.apply(&mut rec);
+        redactor.apply(rec);
     }
-    rec.fingerprint = fingerprint(&rec);
+    rec.fingerprint = fingerprint(rec);
     if line.len() + rest.len() > rules.small || rec.marks.repaired {
-        truncate::apply(&mut rec, rules);
+        truncate::apply(rec, rules);
     }
-    rec
 }
 
 /// The line without what surrounds it by accident; and whether that was more than a carriage return.

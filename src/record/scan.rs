@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use super::lanes::Sixteen;
 use super::redact::Names;
 use super::stops::Stops;
 use super::text::unescape;
@@ -116,6 +117,15 @@ impl<'a, 'w> Scan<'a, 'w> {
     #[inline]
     pub fn number(&mut self) -> Option<&'a str> {
         let start = self.at;
+        let short = self
+            .s
+            .as_bytes()
+            .get(start..)
+            .and_then(|r| short_number(r.first_chunk()?));
+        if let Some(len) = short {
+            self.at += len;
+            return self.s.get(start..self.at);
+        }
         self.at += usize::from(self.byte() == b'-');
         let first = self.byte();
         let whole = self.digits()?;
@@ -301,6 +311,23 @@ impl<'a, 'w> Scan<'a, 'w> {
     }
 }
 
+/// The length of a number that ends within sixteen bytes, and that fits whatever its digits are. `None` says nothing.
+#[inline]
+fn short_number(b: &[u8; 16]) -> Option<usize> {
+    // A bit for each byte that is no digit, and one behind them.
+    let others = !Sixteen::of(b).digits() | 1 << 16;
+    let sign = usize::from(b[0] == b'-');
+    let whole = (others >> sign).trailing_zeros() as usize;
+    let mut end = sign + whole;
+    if b.get(end) == Some(&b'.') {
+        let fraction = (others >> (end + 1)).trailing_zeros() as usize;
+        end = if fraction > 0 { end + 1 + fraction } else { b.len() };
+    }
+    let ends = b.get(end).is_some_and(|c| !matches!(c, b'.' | b'e' | b'E'));
+    let leading = b.get(sign) == Some(&b'0') && whole > 1;
+    (ends && whole > 0 && !leading).then_some(end)
+}
+
 /// How many of eight bytes, the lowest first, are digits before one that is none.
 #[inline]
 fn leading_digits(eight: u64) -> usize {
@@ -442,6 +469,46 @@ mod tests {
             assert!(whole(bad).is_none(), "{bad}");
         }
         assert!(whole(&"9".repeat(400)).is_none());
+    }
+
+    #[test]
+    fn a_short_number_is_found_as_a_long_one_is() {
+        let numbers = [
+            "0",
+            "-0",
+            "7",
+            "-7",
+            "12",
+            "0.5",
+            "-0.25",
+            "152.83",
+            "123456789012345",
+            "12345678901234.",
+            "1.",
+            ".5",
+            "-",
+            "-.5",
+            "01",
+            "-01",
+            "00",
+            "1e5",
+            "1.5e5",
+            "1E5",
+            "1.2.3",
+            "0.0000000000001",
+            "12345678.12345678",
+            "",
+        ];
+        for number in numbers {
+            for after in [",", "}", "]", " ", "x", "-", "e1", ".1"] {
+                let text = format!("{number}{after}");
+                let padded = format!("{text}                    ");
+                // Without sixteen bytes to look at, the long way is taken.
+                let (mut long, mut short) = (Scan::new(&text, None), Scan::new(&padded, None));
+                assert_eq!(short.number(), long.number(), "{text}");
+                assert!(short.at() == long.at() || long.number().is_none(), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -83,11 +83,10 @@ fn fill<L: Lanes>(part: &[u8], bits: &mut [u64; WORDS]) {
     if !rest.is_empty()
         && let Some(word) = bits.get_mut(blocks.len())
     {
-        let mut last = [b' '; WORD];
-        if let Some(room) = last.get_mut(..rest.len()) {
-            room.copy_from_slice(rest);
-        }
-        *word = stops(&last);
+        *word = match part.last_chunk::<WORD>() {
+            Some(last) => stops(last) >> (WORD - rest.len()),
+            None => stops(&lanes::padded(rest)),
+        };
     }
 }
 

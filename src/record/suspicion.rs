@@ -9,7 +9,7 @@
 //! A run goes on over letters, digits and most of the punctuation above the comma; spaces, quotes, commas and colons end
 //! it. Whoever adds a secret to `secrets` makes sure that this pass notices it; a test asks for every one.
 
-use super::lanes::{BLOCK, Lanes, Sixteen, mask};
+use super::lanes::{BLOCK, Lanes, Sixteen, mask, padded};
 
 /// The shortest secret that is known by the beginning of a word: `sk-` and sixteen characters.
 const RUN: u32 = 19;
@@ -37,14 +37,13 @@ fn search<L: Lanes>(b: &[u8]) -> bool {
     let (blocks, rest) = b.as_chunks::<BLOCK>();
     let mut scan = Runs::default();
     for block in blocks {
-        scan.block::<L>(b, block);
+        scan.block::<L>(b, block, 0);
     }
     if !rest.is_empty() {
-        let mut last = [b' '; BLOCK];
-        if let Some(room) = last.get_mut(..rest.len()) {
-            room.copy_from_slice(rest);
+        match b.last_chunk() {
+            Some(last) => scan.block::<L>(b, last, BLOCK - rest.len()),
+            None => scan.block::<L>(b, &padded(rest), 0),
         }
-        scan.block::<L>(b, &last);
     }
     // Rare: backslashes, behind which anything can hide, and the `@` behind a password in a URL.
     let odd = || has(b, b"\\u00") || has(b, b"\\/") || (has(b, b"@") && has(b, b"://"));
@@ -71,11 +70,12 @@ struct Runs {
 }
 
 impl Runs {
+    /// Takes the next bytes: those of the block, but for the first `seen`, which were taken with the one before.
     #[inline(always)]
-    fn block<L: Lanes>(&mut self, b: &[u8], block: &[u8; BLOCK]) {
-        let runs = mask::<L>(block, |b| b.ascii_above(b',').but_not(b.eq(b':')));
-        let spaces = mask::<L>(block, |b| b.eq(b' '));
-        let ends = mask::<L>(block, |b| b.with_bits(0x20).eq(b'r').or(b.with_bits(0x20).eq(b'c')));
+    fn block<L: Lanes>(&mut self, b: &[u8], block: &[u8; BLOCK], seen: usize) {
+        let runs = mask::<L>(block, |b| b.ascii_above(b',').but_not(b.eq(b':'))) >> seen;
+        let spaces = mask::<L>(block, |b| b.eq(b' ')) >> seen;
+        let ends = mask::<L>(block, |b| b.with_bits(0x20).eq(b'r').or(b.with_bits(0x20).eq(b'c'))) >> seen;
         self.odd |= mask::<L>(block, |b| b.eq(b'\\').or(b.eq(b'@'))) != 0;
         let mut words = spaces & (ends << 1 | u64::from(self.pending));
         while words != 0 {

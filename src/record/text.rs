@@ -186,25 +186,43 @@ pub(super) fn special(b: &[u8], mut at: usize) -> usize {
         }
         at += 16;
     }
-    if at >= b.len() {
-        return b.len();
-    }
-    // The last sixteen, of which some were looked at before; or as many as there are, before what is nothing special.
-    let (hits, start) = match b.last_chunk::<16>() {
-        Some(w) => (specials(w) >> (at - (b.len() - 16)), at),
-        None => {
-            let mut w = [b' '; 16];
-            for (room, c) in w.iter_mut().zip(b) {
-                *room = *c;
-            }
-            (specials(&w) >> at, at)
-        }
+    let rest = b.get(at..).unwrap_or_default();
+    let hit = match b.last_chunk::<16>() {
+        // The last sixteen, of which some were looked at before.
+        Some(w) if !rest.is_empty() => first(specials(w) >> (16 - rest.len())),
+        Some(_) => None,
+        None => special_of_few(rest),
     };
-    if hits == 0 {
-        b.len()
-    } else {
-        start + hits.trailing_zeros() as usize
+    hit.map_or(b.len(), |n| at + n)
+}
+
+/// The first bit.
+#[inline(always)]
+fn first(hits: u64) -> Option<usize> {
+    (hits != 0).then_some(hits.trailing_zeros() as usize)
+}
+
+/// As [`special`], of less than sixteen bytes.
+#[inline(always)]
+fn special_of_few(b: &[u8]) -> Option<usize> {
+    if let (Some(low), Some(high)) = (b.first_chunk::<8>(), b.last_chunk::<8>()) {
+        let eight = |w: &[u8; 8]| specials_of_eight(u64::from_le_bytes(*w));
+        // Of those in both nothing is special, or it is found in the first.
+        return eight(low).or_else(|| Some(b.len() - 8 + eight(high)?));
     }
+    b.iter().position(|c| *c < 0x20 || *c == b'"' || *c == b'\\')
+}
+
+/// The lowest of eight bytes that ends or interrupts a string.
+#[inline(always)]
+fn specials_of_eight(w: u64) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // Each sets the highest bit of a byte that is meant, and maybe of others above it.
+    let below = |w: u64, n: u64| w.wrapping_sub(ONES * n) & !w;
+    let is = |c: u8| below(w ^ (ONES * u64::from(c)), 1);
+    let hits = (below(w, 0x20) | is(b'"') | is(b'\\')) & HIGH;
+    (hits != 0).then_some(hits.trailing_zeros() as usize / 8)
 }
 
 /// A bit for each of sixteen bytes that ends or interrupts a string.

@@ -154,18 +154,19 @@ impl Process {
     /// Opens a run. Where too many bound runs are open, one that was quiet makes room, and is concluded.
     fn open(&mut self, kind: Kind, id: &str, hash: u64, script: &str, start: Micros, out: &mut Out) -> usize {
         let used = out.spare.pop().unwrap_or_default();
-        let id = rewritten(used.execution_id, id);
-        let run = Run::new(kind, id, hash, rewritten(used.script_name, script), start);
+        let (id, script) = (rewritten(used.execution_id, id), rewritten(used.script_name, script));
         if kind == Kind::Bound
             && self.glances.yielding() >= BOUND_RUNS
             && let Some(at) = self.glances.make_room()
             && let Some(slot) = self.runs.get_mut(at)
         {
-            self.glances.replace(at, &run);
             let host = rewritten(used.host.unwrap_or_default(), &self.id.host);
-            out.closed.push(concluded(std::mem::replace(slot, run), &self.id, host));
+            out.closed.push(concluded(slot, &self.id, host));
+            *slot = Run::new(kind, id, hash, script, start);
+            self.glances.replace(at, slot);
             return at;
         }
+        let run = Run::new(kind, id, hash, script, start);
         self.glances.push(&run);
         self.runs.push(run);
         self.runs.len() - 1

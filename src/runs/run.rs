@@ -156,8 +156,8 @@ impl Run {
     }
 }
 
-/// The last update of a run that is no longer followed; `host` is the process's.
-pub(super) fn concluded(mut run: Run, process: &ProcessId, host: String) -> RunUpdate {
+/// The last update of a run that is no longer followed, of which nothing of use is left; `host` is the process's.
+pub(super) fn concluded(run: &mut Run, process: &ProcessId, host: String) -> RunUpdate {
     if run.end.is_none() {
         let end = run.conclusion();
         // Without a process nobody can say how it ended.
@@ -172,16 +172,16 @@ pub(super) fn concluded(mut run: Run, process: &ProcessId, host: String) -> RunU
         });
     }
     RunUpdate {
-        execution_id: run.id,
-        script_name: run.script,
+        execution_id: std::mem::take(&mut run.id),
+        script_name: std::mem::take(&mut run.script),
         start_time: run.start,
         start_declared: run.start_declared,
         last_seen: run.last_seen,
         pid: (process.pid > 0).then_some(process.pid),
         host: Some(host),
-        parent_execution_id: run.parent,
-        metadata: run.metadata,
-        end: run.end,
+        parent_execution_id: run.parent.take(),
+        metadata: run.metadata.take(),
+        end: run.end.take(),
     }
 }
 

@@ -260,6 +260,36 @@ fn an_id_for_every_record_stays_within_bounds_and_every_run_is_concluded() {
 }
 
 #[test]
+fn updates_that_are_given_back_leave_no_trace_in_later_ones() {
+    let told = |given_back: bool| {
+        let mut w = World::new();
+        let mut all = Vec::new();
+        for i in 0..400 {
+            let mut record = match i % 3 {
+                0 => error(7),
+                1 => event(8, Event::RunStart),
+                _ => bound(7, ""),
+            };
+            record.bound.execution_id = Some(text(&format!("request-{}", "x".repeat(i % 41))));
+            record.bound.script_name = (i % 5 > 0).then(|| text(&"s".repeat(1 + i % 7)));
+            record.bound.metadata = (i % 4 == 0).then(|| Token(Cow::Owned(format!(r#"{{"i":{i}}}"#))));
+            record.host = (i % 11 == 0).then(|| text("elsewhere"));
+            w.say(&record);
+            if i % 37 == 0 {
+                let mut updates = w.updates();
+                all.extend(updates.iter().cloned());
+                if given_back {
+                    w.tracker.reuse(&mut updates);
+                }
+            }
+        }
+        all.extend(w.all_gone());
+        all
+    };
+    assert_eq!(told(true), told(false));
+}
+
+#[test]
 fn what_is_kept_restores_the_tracker() {
     let mut w = World::new();
     let id = w.say(&event(7, Event::RunStart));

@@ -185,8 +185,8 @@ impl Tracker {
         let Some(oldest) = oldest.map(|(k, _)| *k) else { return };
         if let Some(p) = self.processes.remove(&oldest) {
             self.forgotten.push(oldest);
-            let Process { id, runs, .. } = p;
-            let open = runs.into_iter().filter(|r| r.end.is_none());
+            let Process { id, mut runs, .. } = p;
+            let open = runs.iter_mut().filter(|r| r.end.is_none());
             self.out.closed.extend(open.map(|r| concluded(r, &id, id.host.clone())));
         }
     }
@@ -232,6 +232,9 @@ impl Tracker {
 
     /// Takes what the store has to know since the last call, and appends it to `updates`.
     pub fn seal(&mut self, updates: &mut Vec<RunUpdate>) {
+        if updates.is_empty() {
+            std::mem::swap(updates, &mut self.out.closed);
+        }
         updates.append(&mut self.out.closed);
         for key in self.dirty.drain(..) {
             let Some(process) = self.processes.get_mut(&key) else {
@@ -248,9 +251,12 @@ impl Tracker {
 
     /// Takes back updates that the store has, to write over them: those with short texts, and not too many.
     pub fn reuse(&mut self, updates: &mut Vec<RunUpdate>) {
-        let room = SPARE.saturating_sub(self.out.spare.len());
-        let short = |u: &RunUpdate| u.execution_id.capacity() + u.script_name.capacity() <= SHORT;
-        self.out.spare.extend(updates.drain(..).filter(short).take(room));
+        updates.retain(|u| u.execution_id.capacity() + u.script_name.capacity() <= SHORT);
+        updates.truncate(SPARE.saturating_sub(self.out.spare.len()));
+        if self.out.spare.is_empty() {
+            std::mem::swap(updates, &mut self.out.spare);
+        }
+        self.out.spare.append(updates);
     }
 
     /// Gives the memory of [`Tracker::reuse`] back, after a burst.

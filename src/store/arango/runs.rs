@@ -9,13 +9,14 @@
 //! found by halving and handed back.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::client::Client;
 use super::cursor::{self, QueryOptions};
 use super::errors::{ApiError, Class, Error};
-use crate::record::{Micros, escape, write_time};
+use crate::record::{Micros, append, escape, write_time};
 use crate::store::runs::{self, RunRow};
 use crate::store::{Rejected, RunEnd, RunUpdate, SCRIPT_RUNS, WriteError};
 
@@ -41,10 +42,10 @@ pub async fn write(client: &Client, updates: &[RunUpdate]) -> Result<Vec<Rejecte
     while let Some(range) = todo.pop() {
         let Some(part) = rows.get(range.clone()) else { continue };
         request(part, &options, &mut buffer);
-        let body = Bytes::from(std::mem::take(&mut buffer));
-        let answer = client.change(body.clone(), &options).await;
-        // Nobody else has it any more, so that this copies nothing.
-        buffer = body.into();
+        let body = Body(Arc::new(std::mem::take(&mut buffer)));
+        let answer = client.change(Bytes::from_owner(body.clone()), &options).await;
+        // Nobody else has it any more. (`Bytes` itself gives its memory back only by copying it onto itself.)
+        buffer = Arc::try_unwrap(body.0).unwrap_or_default();
         match answer {
             Ok(_) => {}
             Err(Error::Api(e)) if matches!(e.class(), Class::Bisect | Class::Halve) => match part {
@@ -61,6 +62,16 @@ pub async fn write(client: &Client, updates: &[RunUpdate]) -> Result<Vec<Rejecte
     }
     client.keep_buffer(buffer);
     Ok(rejected)
+}
+
+/// The body of a request, whose memory is used again.
+#[derive(Clone)]
+struct Body(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// What is known of one run in a batch.
@@ -90,8 +101,9 @@ impl Known<'_> {
 fn known(updates: &[RunUpdate]) -> Vec<Known<'_>> {
     let hash = |u: &RunUpdate| xxhash_rust::xxh3::xxh3_64(u.execution_id.as_bytes());
     let mut order: Vec<(u64, &RunUpdate)> = updates.iter().map(|u| (hash(u), u)).collect();
-    order.sort_by(|(a, one), (b, two)| a.cmp(b).then_with(|| one.execution_id.cmp(&two.execution_id)));
-    let runs = order.chunk_by(|(_, a), (_, b)| a.execution_id == b.execution_id);
+    // Merging does not ask in which order updates came.
+    order.sort_unstable_by(|(a, one), (b, two)| a.cmp(b).then_with(|| one.execution_id.cmp(&two.execution_id)));
+    let runs = order.chunk_by(|(h, a), (g, b)| h == g && a.execution_id == b.execution_id);
     runs.filter_map(|run| match run {
         [(_, update)] => Some(Known::Once(update)),
         _ => {
@@ -105,9 +117,9 @@ fn known(updates: &[RunUpdate]) -> Vec<Known<'_>> {
 /// Writes the body of the request to the cursor interface into `out`.
 fn request(rows: &[Known<'_>], options: &QueryOptions, out: &mut Vec<u8>) {
     out.clear();
-    out.extend_from_slice(b"{\"query\":");
+    out.extend_from_slice(b"{\"query\":\"");
     string(cursor::text(MERGE_RUNS), out);
-    out.extend_from_slice(b",\"bindVars\":{\"runs\":[");
+    out.extend_from_slice(b"\",\"bindVars\":{\"runs\":[");
     for (i, row) in rows.iter().enumerate() {
         if i > 0 {
             out.push(b',');
@@ -155,30 +167,58 @@ impl<'a> Fields<'a> {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        head(self.execution_id, self.script_name, out);
-        time("start_time", self.start_time, out);
+        out.extend_from_slice(b"{\"_key\":\"");
+        string(&runs::key(self.execution_id), out);
+        out.extend_from_slice(b"\",\"execution_id\":\"");
+        string(self.execution_id, out);
+        out.extend_from_slice(b"\",\"script_name\":\"");
+        string(self.script_name, out);
+        out.extend_from_slice(b"\",\"start_time\":\"");
+        write_time(self.start_time, out);
         if self.start_declared {
-            out.extend_from_slice(b",\"start_declared\":true");
+            out.extend_from_slice(b"\",\"start_declared\":true,\"last_seen\":\"");
+        } else {
+            out.extend_from_slice(b"\",\"last_seen\":\"");
         }
-        time("last_seen", self.last_seen, out);
-        text("status", self.end.map_or("running", |e| e.status.as_str()), out);
+        write_time(self.last_seen, out);
+        out.extend_from_slice(b"\",\"status\":\"");
+        append(out, self.end.map_or("running", |e| e.status.as_str()).as_bytes());
+        out.push(b'"');
         if let Some(end) = self.end {
-            let end_time = runs::end_time(end, self.last_seen);
-            time("end_time", end_time, out);
-            if end.time != end_time {
-                time("end_at", end.time, out);
-            }
-            if end.declared {
-                out.extend_from_slice(b",\"end_declared\":true");
-            }
-            if let Some(error) = &end.error {
-                text("error", error, out);
-            }
-            name("duration_seconds", out);
-            // Finite, and into memory: it cannot fail.
-            let _ = serde_json::to_writer(&mut *out, &runs::seconds(self.start_time, end_time));
+            self.write_end(end, out);
         }
-        tail(self.pid, self.host, self.parent, self.metadata, out);
+        if let Some(pid) = self.pid {
+            out.extend_from_slice(b",\"pid\":");
+            append(out, itoa::Buffer::new().format(pid).as_bytes());
+        }
+        text(b",\"host\":\"", self.host, out);
+        text(b",\"parent_execution_id\":\"", self.parent, out);
+        // Taken as it is, so it must be what it should be: a broken value would spoil the whole query.
+        let object = |m: &&str| m.starts_with('{') && serde_json::from_str::<&serde_json::value::RawValue>(m).is_ok();
+        if let Some(metadata) = self.metadata.filter(object) {
+            out.extend_from_slice(b",\"metadata\":");
+            out.extend_from_slice(metadata.as_bytes());
+        }
+        out.push(b'}');
+    }
+
+    fn write_end(&self, end: &RunEnd, out: &mut Vec<u8>) {
+        let end_time = runs::end_time(end, self.last_seen);
+        out.extend_from_slice(b",\"end_time\":\"");
+        write_time(end_time, out);
+        out.push(b'"');
+        if end.time != end_time {
+            out.extend_from_slice(b",\"end_at\":\"");
+            write_time(end.time, out);
+            out.push(b'"');
+        }
+        if end.declared {
+            out.extend_from_slice(b",\"end_declared\":true");
+        }
+        text(b",\"error\":\"", end.error.as_deref(), out);
+        out.extend_from_slice(b",\"duration_seconds\":");
+        // Finite, and into memory: it cannot fail.
+        let _ = serde_json::to_writer(&mut *out, &runs::seconds(self.start_time, end_time));
     }
 }
 
@@ -199,33 +239,6 @@ fn document(row: &RunRow, out: &mut Vec<u8>) {
     fields.write(out);
 }
 
-fn head(execution_id: &str, script_name: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"_key\":");
-    string(&runs::key(execution_id), out);
-    text("execution_id", execution_id, out);
-    text("script_name", script_name, out);
-}
-
-fn tail(pid: Option<i64>, host: Option<&str>, parent: Option<&str>, metadata: Option<&str>, out: &mut Vec<u8>) {
-    if let Some(pid) = pid {
-        name("pid", out);
-        out.extend_from_slice(itoa::Buffer::new().format(pid).as_bytes());
-    }
-    if let Some(host) = host {
-        text("host", host, out);
-    }
-    if let Some(parent) = parent {
-        text("parent_execution_id", parent, out);
-    }
-    // Taken as it is, so it must be what it should be: a broken value would spoil the whole query.
-    let object = |m: &&str| m.starts_with('{') && serde_json::from_str::<&serde_json::value::RawValue>(m).is_ok();
-    if let Some(metadata) = metadata.filter(object) {
-        name("metadata", out);
-        out.extend_from_slice(metadata.as_bytes());
-    }
-    out.push(b'}');
-}
-
 /// The stored form of a run, as a value.
 #[must_use]
 pub fn stored(row: &RunRow) -> serde_json::Value {
@@ -234,28 +247,19 @@ pub fn stored(row: &RunRow) -> serde_json::Value {
     serde_json::from_slice(&out).unwrap_or_default()
 }
 
-fn name(field: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(field.as_bytes());
-    out.extend_from_slice(b"\":");
+/// Writes a field, if there is a value: `name` is all that stands before it.
+#[inline(always)]
+fn text(name: &[u8], value: Option<&str>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        out.extend_from_slice(name);
+        string(value, out);
+        out.push(b'"');
+    }
 }
 
-fn text(field: &str, value: &str, out: &mut Vec<u8>) {
-    name(field, out);
-    string(value, out);
-}
-
-fn time(field: &str, value: Micros, out: &mut Vec<u8>) {
-    name(field, out);
-    out.push(b'"');
-    write_time(value, out);
-    out.push(b'"');
-}
-
+/// The contents of a string.
 fn string(value: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    out.extend_from_slice(escape(value).as_bytes());
-    out.push(b'"');
+    append(out, escape(value).as_bytes());
 }
 
 fn refused(run: &Known<'_>, error: &ApiError) -> Rejected {
