@@ -3,13 +3,13 @@
 //! * **The allocator.** glibc gives each thread an arena of its own and keeps what was freed in it; and once a large
 //!   block was freed it takes blocks of that size from the arenas too. For an agent of four threads that hand buffers
 //!   of some MiB to one another that doubled its memory. So there are two arenas, and large blocks are the kernel's.
-//! * **Batches.** With the embedded store they hold at most half a MiB: a transaction of that size costs no more a
-//!   record than a larger one, and five batches are alive at a time. Those for ArangoDB hold at most one and a half.
+//! * **Batches.** Where nobody asked for a size, those for the embedded store hold at most half a MiB, and those for
+//!   ArangoDB one and a half: larger ones cost no less a record, and five batches are alive at a time.
 //! * **Code.** What is used once (reading arguments and configuration, creating tables) stays mapped, as long as the
 //!   machine has room: about 9 MiB, of which shipping touches 2. It is given back when the agent is ready. What is
 //!   needed again is mapped again, from the kernel's page cache.
 
-use crate::config::{Settings, StoreKind};
+use crate::config::{self, Settings, StoreKind};
 
 /// Sets the allocator's limits. To be called before there are threads.
 pub fn limit_allocator() {
@@ -29,11 +29,14 @@ pub fn limit_allocator() {
 /// What a batch for the embedded store holds at most, bytes.
 const EMBEDDED_BATCH: u64 = 512 << 10;
 
-/// What a batch for ArangoDB holds at most, bytes: larger ones cost the same a record, and memory.
+/// What a batch for ArangoDB holds at most, bytes.
 const ARANGODB_BATCH: u64 = 1536 << 10;
 
-/// Sizes buffers for the configured store.
+/// Sizes buffers for the configured store, unless their size was configured.
 pub fn limit_batches(settings: &mut Settings) {
+    if settings.batch.max_bytes != config::BATCH_BYTES {
+        return;
+    }
     let most = match settings.store.kind {
         StoreKind::Sqlite => EMBEDDED_BATCH,
         StoreKind::Arangodb => ARANGODB_BATCH,

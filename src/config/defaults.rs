@@ -11,6 +11,9 @@ use super::{
 pub(super) const KIB: u64 = 1024;
 pub(super) const MIB: u64 = 1024 * KIB;
 
+/// Of `batch.max_bytes`.
+pub const BATCH_BYTES: u64 = 2 * MIB;
+
 fn texts(list: &[&str]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
@@ -46,7 +49,7 @@ pub(super) fn settings() -> Settings {
         store: store(),
         batch: Batch {
             max_records: 2000,
-            max_bytes: 2 * MIB,
+            max_bytes: BATCH_BYTES,
             flush_interval: secs(2),
             in_flight: 2,
         },

@@ -18,6 +18,7 @@ mod load;
 mod store_url;
 mod value;
 
+pub use defaults::BATCH_BYTES;
 pub use load::{ConfigError, Problem, Sources, Warning};
 
 use std::path::PathBuf;

@@ -23,6 +23,9 @@ use crate::telemetry::{Counters, add};
 /// `seq` of the first record of a stream that names no time: below all times, above all small numbers.
 const SEQ_WITHOUT_TIME: i64 = 1 << 40;
 
+/// Emptied batches that are kept: one for each that can be forming, waiting or on its way.
+const SPARE: usize = 4;
+
 /// Takes chunks from all sources.
 pub struct PipelineIntake {
     inner: Mutex<Inner>,
@@ -171,7 +174,10 @@ impl PipelineIntake {
             let mut inner = self.lock();
             inner.parser.tracker.reuse(&mut batch.runs);
             batch.clear();
-            inner.spare.push(batch);
+            // One that only carried progress has no buffer: kept, it would be given one, and become one more.
+            if batch.events.has_buffer() && inner.spare.len() < SPARE {
+                inner.spare.push(batch);
+            }
         }
     }
 

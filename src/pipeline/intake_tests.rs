@@ -228,3 +228,22 @@ fn fragile_data_is_told_apart() {
     assert!(intake.take().expect("a batch").fragile);
     assert_eq!(intake.waiting(), (false, false, false));
 }
+
+#[test]
+fn a_buffer_is_used_again_and_what_never_had_one_does_not_become_another() {
+    let intake = intake(2);
+    let mut cursor = Cursor::default();
+    let lines = [r#"{"msg":"a"}"#, r#"{"msg":"b"}"#];
+    let mut buffers = std::collections::HashSet::new();
+    for _ in 0..20 {
+        give(&intake, &lines, &mut cursor, false).unwrap();
+        // The full batch, and one that only says how far the stream was read.
+        let full = intake.take().expect("two records make a batch");
+        let progress = intake.take().expect("the end of the chunk");
+        assert_eq!((full.batch.events.len(), progress.batch.events.len()), (2, 0));
+        buffers.insert(full.batch.events.array().as_ptr());
+        intake.recycle(Arc::new(full.batch));
+        intake.recycle(Arc::new(progress.batch));
+    }
+    assert_eq!(buffers.len(), 1);
+}

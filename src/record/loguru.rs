@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::redact::Names;
 use super::scan::Scan;
-use super::{Exception, Micros, Record, Text, bound, exception, familiar, fields, level, time};
+use super::{Exception, Micros, Record, Text, bound, exception, familiar, fields, level, shape, time};
 use crate::config::NaiveTime;
 
 /// The beginning that tells `exact` that it is worth trying.
@@ -36,7 +36,7 @@ pub(super) fn exact<'a>(s: &'a str, watch: Option<&Names>, rec: &mut Record<'a>)
     let thrown = thrown(&mut scan)?;
     scan.literal(", \"extra\": ")?;
     let extra = scan.at();
-    scan.object(2, |name, token| bound::take(rec, name, token))?;
+    shape::object(&mut scan, 2, |name, token| bound::take(rec, name, token))?;
     let extra = s.get(extra..scan.at())?;
     familiar::head(&mut scan, rec)?;
     rec.message = Text(Cow::Borrowed(scan.contents()?));

@@ -28,6 +28,7 @@ mod repair;
 mod rules;
 mod scan;
 mod secrets;
+mod shape;
 mod shrink;
 mod stops;
 mod suspicion;

@@ -355,6 +355,8 @@ pub(super) struct Names {
     letters: Vec<Letters>,
     /// Bytes of the shortest rule.
     shortest: usize,
+    /// Tells these names from others, in what is remembered of objects that were searched for them.
+    pub id: u64,
     /// Hashes of names that match no rule: records have the same few names again and again.
     clean: Box<[AtomicU64; CLEAN]>,
 }
@@ -363,7 +365,8 @@ pub(super) struct Names {
 const CLEAN: usize = 128;
 
 impl Names {
-    fn new(fields: &[String]) -> Names {
+    pub fn new(fields: &[String]) -> Names {
+        static IDS: AtomicU64 = AtomicU64::new(1);
         let name = |field: &String| {
             let joined: Vec<u8> = field.bytes().filter(u8::is_ascii_alphanumeric).collect();
             Name {
@@ -378,6 +381,7 @@ impl Names {
             rules,
             letters,
             shortest,
+            id: IDS.fetch_add(1, Ordering::Relaxed),
             clean: Box::new(std::array::from_fn(|_| AtomicU64::new(0))),
         }
     }

@@ -40,6 +40,12 @@ impl<'a, 'w> Scan<'a, 'w> {
         }
     }
 
+    /// Which names are watched for; 0: none.
+    #[inline]
+    pub fn watched(&self) -> u64 {
+        self.watch.map_or(0, |names| names.id)
+    }
+
     /// The next byte; NUL, which is valid nowhere, at the end.
     #[inline]
     pub fn byte(&self) -> u8 {
@@ -61,6 +67,33 @@ impl<'a, 'w> Scan<'a, 'w> {
     #[inline]
     pub fn skip(&mut self, n: usize) {
         self.at += n;
+    }
+
+    /// What was gone past since `start`.
+    #[inline]
+    pub fn since(&self, start: usize) -> &'a str {
+        self.s.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Goes past bytes that are compared, not read.
+    #[inline(always)]
+    pub fn frame(&mut self, bytes: &str) -> Option<()> {
+        let bytes = bytes.as_bytes();
+        let there = self.s.as_bytes().get(self.at..)?.get(..bytes.len())?;
+        self.at += bytes.len();
+        (there == bytes).then_some(())
+    }
+
+    /// Goes back by one byte, which was ASCII.
+    #[inline]
+    pub fn step_back(&mut self) {
+        self.at = self.at.saturating_sub(1);
+    }
+
+    /// As if nothing had been read since `at`.
+    #[inline]
+    pub fn back_to(&mut self, at: usize, suspicious: bool) {
+        (self.at, self.suspicious) = (at, suspicious);
     }
 
     pub fn at_end(&self) -> bool {

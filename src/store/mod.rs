@@ -103,6 +103,12 @@ impl Docs {
         self.ends.clear();
     }
 
+    /// Whether there is memory in it that is worth using again.
+    #[must_use]
+    pub fn has_buffer(&self) -> bool {
+        self.body.capacity() > 1024
+    }
+
     /// Bytes of the array.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -3,7 +3,7 @@ use super::*;
 use crate::config::{Settings, Sources};
 use serde_json::{Value, json};
 
-mod any;
+pub(in crate::record) mod any;
 mod flat;
 mod tracebacks;
 
