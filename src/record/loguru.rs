@@ -1,7 +1,8 @@
 //! loguru's `serialize=True` lines.
 //!
 //! loguru writes the same keys in the same order with the same white space, always. [`exact`] expects just that, and
-//! compares the keys as literals: no search, no decisions, only values are scanned. Whatever is different in the least
+//! compares the keys as literals: no search, no decisions, only values are scanned, and of these only the ones that
+//! differ from lines before ([`familiar`], [`shape`]). Whatever is different in the least
 //! falls through to [`loose`], which takes the same object in any order, incomplete, or with something added (a patched
 //! record, another writer's imitation). Both must say the same of the same line.
 

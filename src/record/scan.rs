@@ -393,7 +393,7 @@ struct Seen<'a> {
     len: usize,
     /// A bit for each name, by its length and its ends: most names are new at a glance.
     glance: u64,
-    many: Option<Box<HashSet<Cow<'a, str>>>>,
+    many: Option<HashSet<Cow<'a, str>>>,
 }
 
 impl<'a> Seen<'a> {
@@ -427,7 +427,7 @@ impl<'a> Seen<'a> {
     #[inline(never)]
     fn add_slow(&mut self, s: &'a str, name: &'a str) -> bool {
         if self.many.is_none() {
-            self.many = Some(Box::new(self.names(s).map(unescape).collect()));
+            self.many = Some(self.names(s).map(unescape).collect());
         }
         self.many.as_mut().is_some_and(|many| many.insert(unescape(name)))
     }
