@@ -236,7 +236,7 @@ fn a_buffer_is_used_again_and_what_never_had_one_does_not_become_another() {
     let lines = [r#"{"msg":"a"}"#, r#"{"msg":"b"}"#];
     let mut buffers = std::collections::HashSet::new();
     for _ in 0..20 {
-        give(&intake, &lines, &mut cursor, false).unwrap();
+        give(&intake, &lines, &mut cursor, false).expect("the intake is open");
         // The full batch, and one that only says how far the stream was read.
         let full = intake.take().expect("two records make a batch");
         let progress = intake.take().expect("the end of the chunk");
