@@ -89,6 +89,30 @@ fn a_hundred_megabytes_unread_when_renamed_are_read_to_the_end_and_the_new_file_
     assert_eq!(rig.recorder.book().count, n as u64 + 10);
 }
 
+#[test]
+fn a_file_rewritten_before_its_first_line_was_read_is_a_stream_of_its_own() {
+    let mut rig = Rig::new();
+    rig.recorder.set_room(Room::None);
+    rig.write("app.log", timed("a", 0, 10));
+    rig.start();
+    eventually("the file to be judged", || {
+        (!rig.recorder.book().entries.is_empty()).then_some(())
+    });
+    rig.write("app.log", timed("b", 0, 20));
+    rig.settle();
+    rig.recorder.set_room(Room::All);
+    rig.wait(20);
+    rig.stop();
+    rig.lose_state();
+    rig.once();
+    assert_eq!(rig.lines(), timed_lines("b", 0, 20));
+    assert_eq!(
+        rig.recorder.book().again.len(),
+        20,
+        "the same keys as when it is met for the first time"
+    );
+}
+
 // Case 3.
 #[test]
 fn lines_appended_to_a_renamed_and_then_unlinked_file_are_delivered() {

@@ -178,6 +178,10 @@ impl Tailer {
             );
             f.peak = f.peak.max(size);
         }
+        if cursor.offset == 0 && !self.begins(stream_id, &file) {
+            self.rewritten(id, file);
+            return Ok(Taken::Drained);
+        }
         let mut window = std::mem::take(&mut self.window);
         let taken = self.read(id, &file, size, &stream, cursor, &mut window);
         self.window = window;
@@ -191,6 +195,17 @@ impl Tailer {
                 Ok(Taken::Drained)
             }
         }
+    }
+
+    /// Whether the file still begins as the stream does. Below a cursor at the start nothing else tells: between being
+    /// judged and being read first, the file can have been replaced by one that got its name and its inode.
+    fn begins(&self, stream: StreamId, file: &fs::File) -> bool {
+        let Some(k) = self.streams.get(stream).filter(|k| k.head_len > 0) else {
+            return true;
+        };
+        let mut start = vec![0; k.head_len as usize];
+        super::judge::read_at(file, &mut start, 0)
+            .is_ok_and(|n| n == start.len() && super::super::identity::has_head(&start, k.head, k.head_len))
     }
 
     /// Reads from the cursor on; `None` if the file is not what was read before.
