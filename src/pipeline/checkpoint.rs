@@ -29,6 +29,9 @@ impl Driver {
             return;
         }
         self.ledger.take_settled(&mut self.pending);
+        if self.ledger.is_empty() {
+            self.intake.settled();
+        }
         for kept in self.intake.keep_runs() {
             match self.pending.runs.iter_mut().find(|(key, _)| *key == kept.0) {
                 Some(slot) => *slot = kept,

@@ -206,6 +206,15 @@ impl PipelineIntake {
         n
     }
 
+    /// Every batch that left is settled: if nothing waits here either, the store knows all there is to know of runs.
+    pub fn settled(&self) {
+        let mut inner = self.lock();
+        let waits = !inner.ready.is_empty() || !inner.forming.is_empty() || inner.parser.tracker.has_updates();
+        if !waits {
+            inner.parser.tracker.told();
+        }
+    }
+
     /// What the state has to keep of open runs since the last call, see [`Tracker::keep`].
     #[must_use]
     pub fn keep_runs(&self) -> Vec<(String, Option<Vec<u8>>)> {

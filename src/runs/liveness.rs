@@ -14,8 +14,16 @@ pub fn liveness(id: &ProcessId) -> Liveness {
     match start_of(id.pid) {
         // Modules are imported after a process starts, so its start is at or before the instant in its records.
         Some(start) if start <= id.start.saturating_add(SLACK) => Liveness::Alive,
+        None if is_hidden(id.pid) => Liveness::Unseen,
         _ => Liveness::Gone,
     }
+}
+
+/// Whether there is a process of this pid of which `/proc` tells this user nothing (`hidepid`).
+fn is_hidden(pid: i64) -> bool {
+    let untold = fs::read(format!("/proc/{pid}/stat")).is_err();
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    untold && pid.is_some_and(|p| rustix::process::test_kill_process(p) == Err(rustix::io::Errno::PERM))
 }
 
 /// When the process with this pid started; `None` if there is none. A zombie no longer writes and counts as gone.

@@ -27,6 +27,8 @@ pub struct ProcessId {
 pub enum Liveness {
     Alive,
     Gone,
+    /// It is there, but nothing can be seen of it.
+    Unseen,
 }
 
 /// What the tracker knows of one process.
@@ -46,6 +48,12 @@ pub(super) struct Process {
     /// Differs from what is kept.
     #[serde(skip)]
     pub unkept: bool,
+    /// The store knows how its runs ended.
+    #[serde(skip)]
+    pub told: bool,
+    /// It wrote after it was found gone: it lives where this agent cannot see it, as in another PID namespace.
+    #[serde(default)]
+    pub unseen: bool,
     /// Since when it is known to be gone while its files may still be unread.
     #[serde(skip)]
     pub gone_at: Option<Micros>,
@@ -61,10 +69,21 @@ impl Process {
             runs: Vec::new(),
             touched: now,
             over: false,
+            told: false,
+            unseen: false,
             dirty: false,
             unkept: false,
             gone_at: None,
             glances: Glances::default(),
+        }
+    }
+
+    /// Another record of it was read: it is not over, and if the record is newer than its end, that was no end.
+    pub fn heard(&mut self, record: &Record<'_>, now: Micros) {
+        self.touched = now;
+        (self.over, self.told) = (false, false);
+        if let (Some(gone), Some(time)) = (self.gone_at.take(), record.time) {
+            self.unseen |= time > gone;
         }
     }
 
@@ -73,7 +92,9 @@ impl Process {
         for run in &mut self.runs {
             run.hash = xxh3_64(run.id.as_bytes());
             run.reported = Some(run.last_seen);
+            run.changed = self.over;
         }
+        self.dirty = self.over;
         self.glances = Glances::of(&self.runs);
         self
     }
@@ -101,7 +122,7 @@ impl Process {
             }
             return self.open(Kind::Bound, id, hash, script, time, out);
         }
-        let enclosing = self.declared_for(record.thread_id);
+        let enclosing = self.declared_for(record.thread_id, time);
         if record.bound.event == Some(Event::RunStart) {
             // The same record, read again.
             if let Some(i) = self.runs.iter().position(|r| r.start_declared && r.start == time) {
@@ -138,16 +159,25 @@ impl Process {
         }
     }
 
-    /// The declared run for a thread: open and of the same thread, else the newest open, else the one ended last.
-    fn declared_for(&self, thread: Option<i64>) -> Option<usize> {
+    /// The declared run for a thread at a time: open then and of the same thread, else the newest open then, else the
+    /// one that had ended last. It goes by the record's time because records are read again after a crash, and late
+    /// from a second file, when the tracker knows of later runs already.
+    fn declared_for(&self, thread: Option<i64>, time: Micros) -> Option<usize> {
         let declared = || self.runs.iter().enumerate().filter(|(_, r)| r.start_declared);
-        let open = || declared().filter(|(_, r)| r.end.is_none());
+        let begun = || declared().filter(|(_, r)| r.start <= time);
+        let same = |(_, r): &(usize, &Run)| r.thread.is_some() && r.thread == thread;
         let newest = |(_, r): &(usize, &Run)| r.start;
-        open()
-            .filter(|(_, r)| r.thread.is_some() && r.thread == thread)
+        let open_then = || begun().filter(|(_, r)| r.said_end().is_none_or(|end| time <= end));
+        open_then()
+            .filter(same)
             .max_by_key(newest)
-            .or_else(|| open().max_by_key(newest))
-            .or_else(|| declared().max_by_key(|(_, r)| r.end.as_ref().map(|e| e.time)))
+            .or_else(|| open_then().max_by_key(newest))
+            .or_else(|| begun().max_by_key(|(_, r)| r.said_end()))
+            // A record from before all of them, or a clock that was set back to before the process began.
+            .or_else(|| {
+                let first = declared().min_by_key(newest);
+                first.filter(|(_, r)| r.kind == Kind::Derived || time < self.id.start)
+            })
             .map(|(i, _)| i)
     }
 
@@ -198,6 +228,11 @@ impl Process {
         let Some(run) = self.runs.get_mut(at) else { return };
         let newest = time >= run.last_seen;
         run.last_seen = run.last_seen.max(time);
+        if run.end.as_ref().is_some_and(|e| !e.declared && e.time < time) {
+            // It was concluded too early, and is concluded again.
+            run.end = None;
+            run.changed = true;
+        }
         match record.bound.event {
             Some(Event::RunStart) => run.declare(record, script, time),
             Some(Event::RunEnd) => run.declare_end(record, time),

@@ -65,6 +65,11 @@ impl Run {
         }
     }
 
+    /// When its script said that it ended.
+    pub fn said_end(&self) -> Option<Micros> {
+        self.end.as_ref().filter(|e| e.declared).map(|e| e.time)
+    }
+
     /// Applies a `run_start`.
     pub fn declare(&mut self, record: &Record<'_>, script: Option<&str>, time: Micros) {
         self.start = if self.start_declared {

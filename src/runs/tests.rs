@@ -334,9 +334,107 @@ fn records_read_again_after_a_crash_belong_to_the_runs_they_opened() {
         time: begun,
     };
     let second: Vec<String> = records.iter().map(|r| again.say(r)).collect();
-    assert_eq!((&first[0], &first[3]), (&second[0], &second[3]));
-    let runs: std::collections::BTreeSet<_> = second.iter().collect();
-    assert_eq!(runs.len(), 2, "no run is invented");
+    assert_eq!(first, second, "each record belongs to the run that it belonged to");
+    let ends: Vec<_> = again.updates().into_iter().map(|u| (u.execution_id, u.end)).collect();
+    for (id, end) in ends {
+        assert_eq!(
+            end.is_some(),
+            id == first[0],
+            "the run that was open is not ended by the end of the one before"
+        );
+    }
+}
+
+#[test]
+fn a_record_from_a_second_file_belongs_to_the_run_that_was_open_at_its_time() {
+    let mut w = World::new();
+    let first = w.say(&event(7, Event::RunStart));
+    let within = w.time + 1;
+    w.say(&event(7, Event::RunEnd));
+    let second = w.say(&event(7, Event::RunStart));
+    let mut into = Resolved::default();
+    w.tracker.resolve(&record(7), "etl_debug", within, w.time, &mut into);
+    assert_eq!(into.execution_id, first);
+    assert_eq!(w.say(&record(7)), second);
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_take_records_out_of_their_run() {
+    let mut w = World::new();
+    let id = w.say(&event(7, Event::RunStart));
+    w.time -= 3600 * SECOND;
+    assert_eq!(w.say(&record(7)), id);
+}
+
+#[test]
+fn a_run_that_was_given_up_and_is_heard_of_again_goes_on_and_is_concluded_anew() {
+    let mut w = World::new();
+    let shell = Record {
+        pid: None,
+        start: None,
+        ..bound(7, "backup-1")
+    };
+    w.say(&shell);
+    w.updates();
+    assert!(w.all_gone().is_empty(), "not before its time");
+    w.time += 3600 * SECOND;
+    let end = |updates: &[RunUpdate]| updates.first().and_then(|u| u.end.as_ref().map(|e| e.status));
+    assert_eq!(end(&w.all_gone()), Some(Status::Lost));
+    w.say(&shell);
+    let back = w.updates();
+    assert_eq!((back.len(), end(&back)), (1, None), "said at once");
+    w.time += 3600 * SECOND;
+    assert_eq!(end(&w.all_gone()), Some(Status::Lost));
+}
+
+#[test]
+fn a_late_record_of_a_process_that_is_gone_counts_for_how_its_run_ended() {
+    let mut w = World::new();
+    w.say(&record(7));
+    w.all_gone();
+    w.say(&error(7));
+    let ends = w.all_gone();
+    let end = ends.last().and_then(|u| u.end.clone()).expect("an end");
+    assert_eq!((end.status, end.time), (Status::Failed, w.time));
+}
+
+#[test]
+fn a_process_that_writes_after_it_was_found_gone_lives_where_nobody_sees_it() {
+    let mut w = World::new();
+    let timed = |w: &mut World, r: Record<'static>| {
+        let time = Some(w.time + SECOND);
+        w.say(&Record { time, ..r })
+    };
+    timed(&mut w, record(7));
+    w.tracker.conclude(w.time, None, 3600 * SECOND, |_| Liveness::Gone);
+    timed(&mut w, record(7));
+    w.updates();
+    assert!(w.all_gone().is_empty(), "neither ended nor lost while it writes");
+    w.time += 3600 * SECOND;
+    assert_eq!(w.all_gone()[0].end.as_ref().map(|e| e.status), Some(Status::Lost));
+}
+
+#[test]
+fn how_a_process_ended_is_kept_until_the_store_was_told() {
+    let mut w = World::new();
+    w.say(&event(7, Event::RunStart));
+    let _ = (w.updates(), w.tracker.keep());
+    w.tracker
+        .conclude(w.time, Some(w.time), 3600 * SECOND, |_| Liveness::Gone);
+    w.tracker.told();
+    let kept = w.tracker.keep();
+    let [(key, Some(bytes))] = &kept[..] else {
+        panic!("kept while the store may not know it: {kept:?}")
+    };
+    let mut again = Tracker::new(HOST, &[(key.clone(), bytes.clone())]);
+    let said = sealed(&mut again);
+    assert_eq!(
+        said[0].end.as_ref().map(|e| e.status),
+        Some(Status::Crashed),
+        "said again"
+    );
+    again.told();
+    assert_eq!(again.keep(), [(key.clone(), None)], "and then forgotten");
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct Tracker {
     unkept: Vec<u64>,
     out: Out,
     forgotten: Vec<u64>,
+    /// Processes that are over, of which the store may not know yet.
+    over: Vec<u64>,
 }
 
 impl Tracker {
@@ -50,7 +52,7 @@ impl Tracker {
     /// found again through their records.
     #[must_use]
     pub fn new(host: &str, kept: &[(String, Vec<u8>)]) -> Tracker {
-        let processes = kept
+        let processes: HashMap<_, _, _> = kept
             .iter()
             .filter_map(|(key, bytes)| {
                 let key = u64::from_str_radix(key, 16).ok()?;
@@ -58,13 +60,16 @@ impl Tracker {
                 Some((key, process.restored()))
             })
             .collect();
+        // The store may not have heard how these ended.
+        let over: Vec<u64> = processes.iter().filter(|(_, p)| p.over).map(|(key, _)| *key).collect();
         Tracker {
             host: host.to_owned(),
             processes,
-            dirty: Vec::new(),
+            dirty: over.clone(),
             unkept: Vec::new(),
             out: Out::default(),
             forgotten: Vec::new(),
+            over,
         }
     }
 
@@ -101,8 +106,7 @@ impl Tracker {
         let Some(process) = self.processes.get_mut(&key) else {
             return;
         };
-        process.touched = now;
-        process.gone_at = None;
+        process.heard(record, now);
         let named = script.unwrap_or(fallback);
         let at = process.run_of(
             record,
@@ -209,25 +213,46 @@ impl Tracker {
             if process.over || process.runs.iter().all(|r| r.end.is_some()) && process.id.pid == 0 {
                 continue;
             }
-            let visible = process.id.host == self.host && process.id.pid > 0;
-            if visible {
-                if liveness(&process.id) == Liveness::Alive {
-                    continue;
+            let visible = process.id.host == self.host && process.id.pid > 0 && !process.unseen;
+            let seen = if visible {
+                liveness(&process.id)
+            } else {
+                Liveness::Unseen
+            };
+            match seen {
+                Liveness::Alive => continue,
+                Liveness::Gone => {
+                    let gone_at = *process.gone_at.get_or_insert(now);
+                    if quiet_since.is_none_or(|quiet| quiet < gone_at) {
+                        continue;
+                    }
                 }
-                let gone_at = *process.gone_at.get_or_insert(now);
-                if quiet_since.is_none_or(|quiet| quiet < gone_at) {
-                    continue;
-                }
-            } else if now - process.touched < lost_after {
-                continue;
+                Liveness::Unseen if now - process.touched < lost_after => continue,
+                Liveness::Unseen => {}
             }
-            closed += process.finish(visible);
+            closed += process.finish(seen == Liveness::Gone);
             touched.push(*key);
         }
         for key in touched {
             self.touch(key);
+            self.over.push(key);
         }
         closed
+    }
+
+    /// The store knows all that was sealed. Of processes that are over nothing has to be kept any more.
+    pub fn told(&mut self) {
+        let (processes, unkept) = (&mut self.processes, &mut self.unkept);
+        self.over.retain(|key| {
+            let Some(process) = processes.get_mut(key).filter(|p| p.over) else {
+                return false;
+            };
+            process.told = !process.dirty;
+            if process.told && !std::mem::replace(&mut process.unkept, true) {
+                unkept.push(*key);
+            }
+            process.dirty
+        });
     }
 
     /// Takes what the store has to know since the last call, and appends it to `updates`.
@@ -267,7 +292,8 @@ impl Tracker {
     /// Takes what the state has to keep, by process, since the last call; `None` forgets.
     ///
     /// What is kept may be ahead of the records that are settled: a record that is read again after a crash finds the
-    /// run that it opened, and belongs to it as before.
+    /// run that it opened, and belongs to it as before. How a process ended is kept until the store knows it, see
+    /// [`Tracker::told`]: its records may all be settled, and nothing else would say it again.
     pub fn keep(&mut self) -> Vec<(String, Option<Vec<u8>>)> {
         let mut out: Vec<_> = self.forgotten.drain(..).map(|key| (state_key(key), None)).collect();
         for key in self.unkept.drain(..) {
@@ -275,7 +301,7 @@ impl Tracker {
                 continue;
             };
             process.unkept = false;
-            let kept = if process.over {
+            let kept = if process.over && process.told {
                 None
             } else {
                 serde_json::to_vec(process).ok()
