@@ -100,6 +100,8 @@ pub(super) fn read(vars: &Variables, problems: &mut Vec<Problem>) -> Vec<Given> 
             push(key.name, text, origin);
         }
     }
+    // The real environment wins over `.env`, also by another name of the same key.
+    given.sort_by_key(|g| matches!(g.origin, Origin::Variable { dotenv: None, .. }));
     given
 }
 

@@ -110,6 +110,18 @@ fn each_place_wins_over_the_weaker_ones() {
 }
 
 #[test]
+fn the_real_environment_wins_over_dotenv_by_whichever_name() {
+    let (dir, sources) = place();
+    fs::write(
+        dir.path().join(".env"),
+        "LOGAGENT_BATCH_MAX_RECORDS=2\nLOGAGENT_HOST=dotenv\n",
+    )
+    .unwrap();
+    let s = settings(&env(&sources, &[("LOG_BATCH_SIZE", "5")]));
+    assert_eq!((s.batch.max_records, s.host.as_str()), (5, "dotenv"));
+}
+
+#[test]
 fn every_key_can_be_given_by_its_variable() {
     let (_dir, sources) = place();
     for key in KEYS {

@@ -131,6 +131,8 @@ fn repaired(s: &str, rules: &Rules, rec: &mut Record<'_>) -> bool {
 /// Adds the lines that follow; says whether they could hold a secret.
 #[cold]
 fn follow<'a>(rec: &mut Record<'a>, rest: &'a [u8], rules: &Rules) -> bool {
+    // The line feed that ends the record's own line.
+    let rest = rest.strip_prefix(b"\n").unwrap_or(rest);
     let text = String::from_utf8_lossy(rest);
     rec.marks.repaired |= matches!(text, Cow::Owned(_));
     let suspicious = rules.redactor.as_ref().is_some_and(|r| r.suspects(&text));

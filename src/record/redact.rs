@@ -250,10 +250,10 @@ impl Redactor {
         for pattern in &self.custom {
             let plain = unescape(&current);
             if pattern.is_match(&plain) {
-                let hidden = pattern.replace_all(&plain, regex::NoExpand("[REDACTED:custom]"));
+                let hidden = pattern.replace_all(&plain, regex::NoExpand("[REDACTED:pattern]"));
                 let mut escaped = String::with_capacity(hidden.len());
                 escape_into(&hidden, &mut escaped);
-                kinds.push("custom".to_owned());
+                kinds.push("pattern".to_owned());
                 current = Cow::Owned(escaped);
             }
         }
@@ -300,7 +300,9 @@ impl Redactor {
         let found = self.patterns.get(index)?.captures(s.get(at..)?)?;
         let hidden = found.get(1).or_else(|| found.get(0))?;
         let marked = hidden.as_str().starts_with("[REDACTED:");
-        (!marked && (secret.check)(hidden.as_str())).then(|| (secret.kind, at + hidden.start()..at + hidden.end()))
+        let range = at + hidden.start()..at + hidden.end();
+        let before = s.get(..range.start)?;
+        (!marked && (secret.check)(before, hidden.as_str())).then_some((secret.kind, range))
     }
 }
 

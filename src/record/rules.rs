@@ -33,7 +33,11 @@ impl Rules {
             small: usize::try_from(small).unwrap_or(usize::MAX),
             truncate: t,
             redactor,
-            min_level: level::level(&settings.ship.min_level).1,
+            min_level: match level::level(&settings.ship.min_level).1 {
+                // Levels below the lowest one that has a name count as that one.
+                lowest if level::of_number(lowest) == level::of_number(i64::MIN) => i64::MIN,
+                named => named,
+            },
             ship: settings.ship.clone(),
         })
     }

@@ -16,8 +16,8 @@ pub(super) struct Secret {
     pub inside: bool,
     /// The pattern is tried from the start of the word in which the anchor stands.
     pub back: bool,
-    /// What the pattern cannot say about the text to be replaced.
-    pub check: fn(&str) -> bool,
+    /// What the pattern cannot say about the text to be replaced, which comes with the text before it.
+    pub check: fn(&str, &str) -> bool,
 }
 
 const fn token(kind: &'static str, anchors: &'static [&'static str], pattern: &'static str) -> Secret {
@@ -35,7 +35,7 @@ const fn inside(
     kind: &'static str,
     anchors: &'static [&'static str],
     pattern: &'static str,
-    check: fn(&str) -> bool,
+    check: fn(&str, &str) -> bool,
 ) -> Secret {
     Secret {
         kind,
@@ -109,7 +109,7 @@ pub(super) const SECRETS: &[Secret] = &[
         "bearer",
         &["earer ", "EARER "],
         r"^(?i)earer +([0-9A-Za-z._~+/-]{8,}=*)",
-        random,
+        bearer,
     ),
     inside(
         "basic_auth",
@@ -156,17 +156,29 @@ pub(super) const SECRETS: &[Secret] = &[
 /// Escapes of characters that need none: JSON allows them, no common writer makes them, and they would hide a secret.
 pub(super) const HIDING: &[&str] = &[":\\/\\/", "\\u002", "\\u003", "\\u004", "\\u005", "\\u006", "\\u007"];
 
-fn any(_: &str) -> bool {
+fn any(_: &str, _: &str) -> bool {
     true
 }
 
 /// Prose behind `Bearer` has no digits, and its words are short.
-fn random(token: &str) -> bool {
+fn random(_: &str, token: &str) -> bool {
     token.len() >= 40 || token.bytes().any(|b| b.is_ascii_digit())
 }
 
+/// As `random`. One long word is no prose either, and behind the header's name nothing is.
+fn bearer(before: &str, token: &str) -> bool {
+    let word = || token.len() >= 20 && token.bytes().all(|b| b.is_ascii_alphanumeric());
+    random(before, token) || word() || {
+        let near = before.get(super::text::floor(before, before.len().saturating_sub(HEADER.len() + 16))..);
+        near.is_some_and(|n| n.to_ascii_lowercase().contains(HEADER))
+    }
+}
+
+/// Stands before a bearer token, with little between them.
+const HEADER: &str = "authorization";
+
 /// `user:password` in base64.
-fn user_and_password(token: &str) -> bool {
+fn user_and_password(_: &str, token: &str) -> bool {
     use base64::Engine as _;
     use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
     let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);

@@ -353,6 +353,32 @@ fn ship_rules_decide_what_is_kept() {
     }
 }
 
+#[test]
+fn a_traceback_that_follows_is_stored_from_its_own_first_line_on() {
+    let rules = rules();
+    let header = "Traceback (most recent call last):";
+    let frames = "\n  File \"a.py\", line 1, in f\nValueError: no";
+    for (line, rest) in [("boom", format!("\n{header}{frames}")), (header, frames.to_owned())] {
+        let mut rec = parse(line.as_bytes(), rest.as_bytes(), &rules);
+        let got: Value = serde_json::from_slice(&encoded(&mut rec, &rules, 0)).expect("JSON");
+        assert_eq!(got["exception"]["traceback"], json!(format!("{header}{frames}")));
+    }
+}
+
+#[test]
+fn by_default_levels_below_the_lowest_name_are_kept_too() {
+    let keeps = |rules: &Rules, line: &str| rules.keeps(&parse(line.as_bytes(), b"", rules));
+    let debug = rules_with(&[("LOGAGENT_SHIP_MIN_LEVEL", "debug")]);
+    for line in [
+        r#"{"message":"m","level":0}"#,
+        r#"{"message":"m","level":-3}"#,
+        r#"{"text":"m","record":{"message":"m","level":{"name":"FINE","no":2}}}"#,
+    ] {
+        assert!(keeps(&rules(), line), "{line}");
+        assert!(!keeps(&debug, line), "{line}");
+    }
+}
+
 /// Lines written by loguru itself, checked in with what they must become; `tests/data/loguru/make.py` writes them.
 #[test]
 fn lines_that_loguru_wrote_are_understood_both_ways() {

@@ -60,6 +60,14 @@ fn of_headers_and_urls_only_the_secret_is_hidden() {
             "authorization: bearer [REDACTED:bearer], next",
         ),
         (
+            "{'Authorization': 'Bearer mysecrettoken'} sent",
+            "{'Authorization': 'Bearer [REDACTED:bearer]'} sent",
+        ),
+        (
+            "with bearer abcdefghijklmnopqrstuvwxyz",
+            "with bearer [REDACTED:bearer]",
+        ),
+        (
             "Authorization: Basic dXNlcjpwYXNzd29yZA==",
             "Authorization: Basic [REDACTED:basic_auth]",
         ),
@@ -198,9 +206,9 @@ fn own_patterns_are_hidden_and_a_faulty_one_is_named() {
     let mut kinds = Vec::new();
     assert_eq!(
         redactor.scrub("a \\\"cust-12\\\" b", &mut kinds).as_deref(),
-        Some("a \\\"[REDACTED:custom]\\\" b")
+        Some("a \\\"[REDACTED:pattern]\\\" b")
     );
-    assert_eq!(kinds, ["custom"]);
+    assert_eq!(kinds, ["pattern"]);
     settings.patterns = vec!["(".into()];
     let error = Redactor::new(&settings).expect_err("faulty");
     assert!(error.contains("redact.patterns") && error.contains("\"(\""), "{error}");
