@@ -318,6 +318,12 @@ fn beginning(line: &[u8]) -> Option<State> {
     }
 }
 
+/// Whether there may be a traceback at all. Quick.
+#[must_use]
+pub fn may_hold_traceback(data: &[u8]) -> bool {
+    memmem::find(data, TRACEBACK).is_some()
+}
+
 /// Whether the beginning of a line may be that of a traceback. `empty`: what to say of no bytes at all.
 fn may_begin(partial: &[u8], empty: bool) -> bool {
     if partial.is_empty() {

@@ -1,6 +1,7 @@
 //! Bytes of one connection into lines with positions. Pure, and bounded: at most one line of `max_line` bytes and one
 //! read are held.
 
+use crate::source::lines::{self, End};
 use crate::source::{Item, Loss, chain};
 
 /// Complete lines of one connection, on their way to an [`super::SocketIntake`].
@@ -127,6 +128,7 @@ impl Lines {
             self.buffer.truncate(self.max_line);
         }
         self.searched = self.buffer.len();
+        join_tracebacks(&data, &mut items, self.max_line);
         (OwnedChunk { data, items }, losses)
     }
 
@@ -158,6 +160,27 @@ impl Lines {
             whole: if cut > 0 { whole } else { 0 },
         });
     }
+}
+
+/// Joins the lines of a traceback to the record that they follow, as in files, as far as they came together: a line is
+/// acknowledged, and so cannot wait for company.
+fn join_tracebacks(data: &[u8], items: &mut Vec<Item>, max_line: usize) {
+    if items.len() < 2 || !lines::may_hold_traceback(data) {
+        return;
+    }
+    let mut groups = Vec::new();
+    lines::split(data, 0, 0, End::Final, max_line, &mut groups);
+    let mut groups = groups.iter().filter(|g| g.end > g.line_end).peekable();
+    items.dedup_by(|line, record| {
+        while groups.next_if(|g| g.end <= record.start).is_some() {}
+        let joined = groups
+            .peek()
+            .is_some_and(|g| g.start == record.start && line.end <= g.end);
+        if joined {
+            record.end = line.end;
+        }
+        joined
+    });
 }
 
 #[cfg(test)]
@@ -232,6 +255,25 @@ mod tests {
             cut_bytes: 8 + 12,
         };
         assert_eq!((losses, number), (expected, 7));
+    }
+
+    #[test]
+    fn lines_of_a_traceback_that_came_with_their_record_belong_to_it() {
+        let mut lines = Lines::after(0, 0, 200);
+        let text = b"{\"m\":1}\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError: 1\nnext\n";
+        lines.space().extend_from_slice(text);
+        let (chunk, _) = lines.take(false);
+        assert_eq!(texts(&chunk), ["{\"m\":1}", "next"]);
+        let [record, next] = chunk.items[..] else { panic!("two") };
+        assert!(chunk.data[record.line_end as usize..record.end as usize].ends_with(b"KeyError: 1"));
+        assert_eq!((record.offset, next.offset, lines.number), (0, 4, 5));
+        lines
+            .space()
+            .extend_from_slice(b"Traceback (most recent call last):\n  File \"a.py\", line 1\nE: 2\nlast\n");
+        assert_eq!(
+            texts(&lines.take(false).0),
+            ["Traceback (most recent call last):", "last"]
+        );
     }
 
     #[test]

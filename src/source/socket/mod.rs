@@ -18,6 +18,9 @@
 //! record like any other. Answers are never waited for: a client that does not read them gets the latest number when it
 //! does.
 //!
+//! Lines of a Python traceback belong to the record that they follow, as in files, if they are written together with it.
+//! They count as lines.
+//!
 //! # Streams
 //!
 //! A stream without a name lives as long as its connection, and its head is random: two clients that say the same thing
