@@ -23,6 +23,8 @@ pub struct Counters {
     pub dropped: AtomicU64,
     pub fix_unmatched: AtomicU64,
     pub bytes_read: AtomicU64,
+    /// Lines of the socket that are durable.
+    pub socket_lines: AtomicU64,
     pub nul_bytes: AtomicU64,
     pub cut_bytes: AtomicU64,
     pub unread_bytes: AtomicU64,

@@ -14,10 +14,10 @@ use crate::source::status::{FileStatus, FilesStatus};
 use crate::state::dead_letters::DeadLetters;
 use crate::state::{Change, State, blocking};
 use crate::store::Batch;
-use crate::telemetry::Counters;
 use crate::telemetry::snapshot::{
     LossCounts, Meter, RecordCounts, Snapshot, SourceStatus, SpoolStatus, StoreState, StoreStatus,
 };
+use crate::telemetry::{Counters, get};
 
 /// How often the snapshot is looked at; it is written only when something changed, and about each ten seconds otherwise.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -92,9 +92,12 @@ impl Publisher {
         let files = self.files.get();
         let mut sources: Vec<SourceStatus> = files.files.iter().map(file_source).collect();
         if let Some(path) = &self.socket {
+            let lines = get(&self.counters.socket_lines);
             sources.push(SourceStatus {
                 kind: "socket".to_owned(),
                 path: path.display().to_string(),
+                position: lines,
+                size: lines,
                 state: "listening".to_owned(),
                 ..SourceStatus::default()
             });

@@ -11,6 +11,7 @@ pub mod chores;
 mod footprint;
 mod heart;
 pub mod monitoring;
+mod once;
 pub mod retention;
 pub mod spooler;
 mod start;
@@ -144,12 +145,16 @@ impl Agent {
     async fn prepare_store(&self) -> Result<(), AgentError> {
         let deadline = Instant::now() + self.options.timeout;
         loop {
-            let error = match self.store.ensure_schema(false).await {
-                Ok(objects) => {
+            // A server that never answers must not keep files and clients waiting.
+            let left = deadline.saturating_duration_since(Instant::now()).max(start::MOMENT);
+            let patience = if self.options.once { left } else { start::MOMENT };
+            let error = match tokio::time::timeout(patience, self.store.ensure_schema(false)).await {
+                Ok(Ok(objects)) => {
                     start::say_schema(&objects);
                     return Ok(());
                 }
-                Err(e) => e,
+                Ok(Err(e)) => e,
+                Err(_) => WriteError::Away(format!("no answer within {patience:.0?}")),
             };
             let refused = matches!(error, WriteError::Refused(_));
             if self.options.once && (refused || Instant::now() >= deadline) {
@@ -180,21 +185,24 @@ impl Agent {
         let (phase, phase_rx) = watch::channel(Phase::Running);
         let mut driving = tokio::spawn(driver.run(phase_rx));
 
-        let cancel = CancellationToken::new();
+        let (cancel, hurry) = (CancellationToken::new(), CancellationToken::new());
         let mut sockets = JoinSet::new();
-        let socket = self.listen(&mut sockets, &cancel, &freed)?;
+        let socket = self.listen(&mut sockets, &cancel, &freed, &hurry)?;
         let listening = socket.clone();
         let (commands, reports, tailing) = self.tail(loaded)?;
 
         let mut chores = JoinSet::new();
-        let publisher = self.begin_chores(&mut chores, socket, driver_status, &cancel).await?;
+        let publisher = self
+            .begin_chores(&mut chores, socket, Arc::clone(&driver_status), &cancel)
+            .await?;
         if !self.options.once {
             start::say_ready(&self.settings, listening.as_deref());
         }
         footprint::release();
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
 
-        let ended = self.until_told(&commands, reports, &mut driving).await;
+        let mut store = once::Store::new(&self.options, Arc::clone(&driver_status), Arc::clone(&self.counters));
+        let ended = self.until_told(&commands, reports, &mut driving, &mut store).await;
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
 
         if let Told::Finished(report) = &ended
@@ -202,25 +210,25 @@ impl Agent {
         {
             tracing::warn!(count = report.broken, "archives could not be read and are left out");
         }
-        // The sources stop first; what they handed over drains.
+        // The sources stop first; what they handed over drains. One deadline holds for both.
+        let wait = match &ended {
+            Told::GivenUp => Duration::ZERO,
+            _ if self.options.once => self.options.timeout,
+            _ => self.settings.shutdown.deadline,
+        };
+        let deadline = Instant::now() + wait;
         let _ = commands.send(Command::Stop);
+        self.intake.close_files();
         cancel.cancel();
         let _ = tokio::task::spawn_blocking(move || tailing.join()).await;
-        while sockets.join_next().await.is_some() {}
+        joined_all(sockets, deadline, &hurry).await;
         if self.options.once {
             self.intake.conclude(None, i64::MAX, liveness);
         }
-        let wait = if self.options.once {
-            self.options.timeout
-        } else {
-            self.settings.shutdown.deadline
-        };
-        let _ = phase.send(Phase::Draining {
-            deadline: Instant::now() + wait,
-        });
+        let _ = phase.send(Phase::Draining { deadline });
         let drained = match ended {
             Told::DriverEnded(result) => result,
-            Told::Stop | Told::Finished(_) => joined(driving.await),
+            Told::Stop | Told::Finished(_) | Told::GivenUp => drained(driving, &phase, &mut store).await,
         };
         chores.abort_all();
         publisher.lock().await.publish(now());
@@ -273,6 +281,7 @@ impl Agent {
         tasks: &mut JoinSet<()>,
         cancel: &CancellationToken,
         freed: &Arc<Notify>,
+        hurry: &CancellationToken,
     ) -> Result<Option<PathBuf>, AgentError> {
         if self.options.once {
             return Ok(None);
@@ -281,7 +290,11 @@ impl Agent {
             .map_err(|e| AgentError::Unusable(e.to_string()))?;
         let Some(listener) = listener else { return Ok(None) };
         let path = listener.path.clone();
-        let (intake, requests) = spooler::SpoolIntake::new(Arc::clone(&self.intake), Arc::clone(&self.state));
+        let (intake, requests) = spooler::SpoolIntake::new(
+            Arc::clone(&self.intake),
+            Arc::clone(&self.state),
+            Arc::clone(&self.counters),
+        );
         let limits = socket::Limits {
             max_line: usize::try_from(self.settings.files.max_line).unwrap_or(usize::MAX),
         };
@@ -291,19 +304,15 @@ impl Agent {
                 tracing::error!("the socket cannot be served: {e}");
             }
         });
-        let spooling = spooler::serve(
-            requests,
-            Arc::clone(&self.state),
-            Arc::clone(&self.intake),
-            Arc::clone(freed),
-            self.settings.spool.when_full,
-            Arc::clone(&self.counters),
-        );
-        tasks.spawn(async move {
-            if let Err(e) = spooling.await {
-                tracing::error!("the spool cannot be written, the socket takes no more records: {e}");
-            }
-        });
+        let spooling = spooler::Spooling {
+            state: Arc::clone(&self.state),
+            intake: Arc::clone(&self.intake),
+            freed: Arc::clone(freed),
+            when_full: self.settings.spool.when_full,
+            counters: Arc::clone(&self.counters),
+            hurry: hurry.clone(),
+        };
+        tasks.spawn(spooler::serve(requests, spooling));
         Ok(Some(path))
     }
 
@@ -352,6 +361,7 @@ impl Agent {
         commands: &mpsc::Sender<Command>,
         mut reports: tokio::sync::oneshot::Receiver<OnceReport>,
         driving: &mut tokio::task::JoinHandle<Drained>,
+        store: &mut once::Store,
     ) -> Told {
         let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (
             signal(SignalKind::terminate()),
@@ -370,6 +380,7 @@ impl Agent {
                 _ = hup.recv() => self.reload(commands),
                 report = &mut reports, if self.options.once => return report.map_or(Told::Stop, Told::Finished),
                 ended = &mut *driving => return Told::DriverEnded(joined(ended)),
+                () = store.given_up() => return Told::GivenUp,
                 _ = beat.tick(), if self.options.progress => bar.show(&self.files, get(&self.counters.stored)),
             }
         }
@@ -434,7 +445,41 @@ impl Agent {
 enum Told {
     Stop,
     Finished(OnceReport),
+    /// `once`: the store takes nothing.
+    GivenUp,
     DriverEnded(Result<Drained, AgentError>),
+}
+
+/// The driver's end; at once, where `--once` has waited for the store long enough.
+async fn drained(
+    mut driving: tokio::task::JoinHandle<Drained>,
+    phase: &watch::Sender<Phase>,
+    store: &mut once::Store,
+) -> Result<Drained, AgentError> {
+    tokio::select! {
+        ended = &mut driving => return joined(ended),
+        () = store.given_up() => {}
+    }
+    let _ = phase.send(Phase::Draining {
+        deadline: Instant::now(),
+    });
+    joined(driving.await)
+}
+
+/// What clients of the socket have written is taken in so much time even if the deadline is nearer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Waits for the socket's tasks: until the deadline they may wait for room in the spool or on the disk, then not.
+async fn joined_all(mut tasks: JoinSet<()>, deadline: Instant, hurry: &CancellationToken) {
+    let mut patience = std::pin::pin!(tokio::time::sleep_until(
+        deadline.max(Instant::now() + LAST_WORDS).into()
+    ));
+    loop {
+        tokio::select! {
+            ended = tasks.join_next() => if ended.is_none() { return },
+            () = &mut patience, if !hurry.is_cancelled() => hurry.cancel(),
+        }
+    }
 }
 
 fn joined(ended: Result<Drained, tokio::task::JoinError>) -> Result<Drained, AgentError> {

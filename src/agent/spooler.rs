@@ -2,13 +2,15 @@
 //!
 //! Connections hand over parsed batches and wait for the answer. While one commit is being synced to disk, the next
 //! requests gather; so the number of syncs does not grow with the number of clients. When the spool is full, nothing is
-//! taken until it has room again, and the clients' writes block; or its oldest records are given up, as configured.
+//! taken until it has room again, and the clients' writes block; or its oldest records are given up, as configured. A
+//! disk that is full is waited for in the same way. Only the end of the agent is not: see [`Spooling::hurry`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::WhenFull;
 use crate::pipeline::batch::Formed;
@@ -36,18 +38,24 @@ pub struct Request {
 pub struct SpoolIntake {
     intake: Arc<PipelineIntake>,
     state: Arc<State>,
+    counters: Arc<Counters>,
     requests: mpsc::Sender<Request>,
 }
 
 impl SpoolIntake {
     /// The intake, and where its requests come out.
     #[must_use]
-    pub fn new(intake: Arc<PipelineIntake>, state: Arc<State>) -> (SpoolIntake, mpsc::Receiver<Request>) {
+    pub fn new(
+        intake: Arc<PipelineIntake>,
+        state: Arc<State>,
+        counters: Arc<Counters>,
+    ) -> (SpoolIntake, mpsc::Receiver<Request>) {
         let (requests, rx) = mpsc::channel(JOINED);
         (
             SpoolIntake {
                 intake,
                 state,
+                counters,
                 requests,
             },
             rx,
@@ -91,6 +99,7 @@ impl SocketIntake for SpoolIntake {
             };
             self.requests.send(request).await.map_err(|_| Closed)?;
             settled.await.map_err(|_| Closed)?;
+            add(&self.counters.socket_lines, items.len() as u64);
             Ok(cursor)
         })
     }
@@ -100,18 +109,22 @@ impl SocketIntake for SpoolIntake {
     }
 }
 
-/// Serves requests until all senders are gone.
-///
-/// # Errors
-/// When the state can no longer be written.
-pub async fn serve(
-    mut requests: mpsc::Receiver<Request>,
-    state: Arc<State>,
-    intake: Arc<PipelineIntake>,
-    freed: Arc<Notify>,
-    when_full: WhenFull,
-    counters: Arc<Counters>,
-) -> Result<(), StateError> {
+/// What the spooling task works with.
+pub struct Spooling {
+    pub state: Arc<State>,
+    pub intake: Arc<PipelineIntake>,
+    /// Told when the spool has room again.
+    pub freed: Arc<Notify>,
+    pub when_full: WhenFull,
+    pub counters: Arc<Counters>,
+    /// The agent's time to stop is up: nothing is waited for any more.
+    pub hurry: CancellationToken,
+}
+
+/// Serves requests until all senders are gone, or until nothing may be waited for any more. What is in hand then is
+/// spooled even if the spool is full (it is little: what the connections have read), and what cannot be written is
+/// refused, so that no client is told of it.
+pub async fn serve(mut requests: mpsc::Receiver<Request>, spooling: Spooling) {
     let mut waiting = Vec::with_capacity(JOINED);
     while requests.recv_many(&mut waiting, JOINED).await > 0 {
         let mut change = Change::default();
@@ -125,47 +138,76 @@ pub async fn serve(
             }
             answers.push(request.done);
         }
-        change.runs = intake.keep_runs();
-        let bytes: u64 = change.spool.iter().map(|b| b.bytes() as u64).sum();
-        make_room(&state, bytes, &freed, when_full, &counters).await?;
-        let committing = Arc::clone(&state);
-        blocking(move || committing.commit(&change, true).map(drop)).await?;
-        for done in answers {
-            // A client that is gone no longer wants to know; its records are durable all the same.
-            let _ = done.send(());
+        change.runs = spooling.intake.keep_runs();
+        if spooling.commit(change).await {
+            for done in answers {
+                // A client that is gone no longer wants to know; its records are durable all the same.
+                let _ = done.send(());
+            }
+            spooling.intake.wake();
         }
-        intake.wake();
+        if spooling.hurry.is_cancelled() {
+            requests.close();
+        }
     }
-    Ok(())
 }
 
-/// Returns once the spool takes `bytes` more.
-async fn make_room(
-    state: &Arc<State>,
-    bytes: u64,
-    freed: &Notify,
-    when_full: WhenFull,
-    counters: &Counters,
-) -> Result<(), StateError> {
-    while !state.spool_room(bytes) {
-        match when_full {
-            WhenFull::Block => {
-                let _ = tokio::time::timeout(LOOK_AGAIN, freed.notified()).await;
+impl Spooling {
+    /// Makes a change once there is room for it, and again until it is made: a disk that is full is full for a while.
+    /// `false`: there was no time for that.
+    async fn commit(&self, change: Change) -> bool {
+        let bytes: u64 = change.spool.iter().map(|b| b.bytes() as u64).sum();
+        let change = Arc::new(change);
+        let mut said = false;
+        loop {
+            let made = match self.make_room(bytes).await {
+                Ok(()) => {
+                    let (state, change) = (Arc::clone(&self.state), Arc::clone(&change));
+                    blocking(move || state.commit(&change, true).map(drop)).await
+                }
+                Err(e) => Err(e),
+            };
+            let error = match made {
+                Ok(()) if said => {
+                    tracing::info!("the spool can be written again; the socket goes on");
+                    return true;
+                }
+                Ok(()) => return true,
+                Err(e) => e,
+            };
+            if !std::mem::replace(&mut said, true) {
+                tracing::error!("the spool cannot be written; the socket waits until it can: {error}");
             }
-            WhenFull::DropOldest => {
-                let dropping = Arc::clone(state);
-                let dropped = blocking(move || dropping.spool_drop_oldest(bytes)).await?;
-                add(&counters.dropped, dropped.records);
-                tracing::error!(
-                    records = dropped.records,
-                    "the spool is full and spool.when_full is \"drop_oldest\": its oldest records are lost"
-                );
-                if dropped.records == 0 {
-                    // Nothing can be dropped: a request larger than the whole spool is taken all the same.
-                    return Ok(());
+            if self.hurry.is_cancelled() {
+                return false;
+            }
+            tokio::select! { () = tokio::time::sleep(LOOK_AGAIN) => {}, () = self.hurry.cancelled() => {} }
+        }
+    }
+
+    /// Returns once the spool takes `bytes` more, or nothing is waited for any more.
+    async fn make_room(&self, bytes: u64) -> Result<(), StateError> {
+        while !self.state.spool_room(bytes) && !self.hurry.is_cancelled() {
+            match self.when_full {
+                WhenFull::Block => tokio::select! {
+                    _ = tokio::time::timeout(LOOK_AGAIN, self.freed.notified()) => {}
+                    () = self.hurry.cancelled() => {}
+                },
+                WhenFull::DropOldest => {
+                    let state = Arc::clone(&self.state);
+                    let dropped = blocking(move || state.spool_drop_oldest(bytes)).await?;
+                    add(&self.counters.dropped, dropped.records);
+                    tracing::error!(
+                        records = dropped.records,
+                        "the spool is full and spool.when_full is \"drop_oldest\": its oldest records are lost"
+                    );
+                    if dropped.records == 0 {
+                        // Nothing can be dropped: a request larger than the whole spool is taken all the same.
+                        return Ok(());
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -11,6 +11,9 @@ use crate::source::files::FilesStatus;
 use crate::store::{SchemaAction, SchemaObject, Sink, Store};
 use crate::telemetry::{Counters, get};
 
+/// How long a store is waited for before anything else begins.
+pub const MOMENT: Duration = Duration::from_secs(5);
+
 /// Says on standard error what the agent watches, where it listens and stores, and what to type next.
 pub fn say_ready(settings: &Settings, socket: Option<&Path>) {
     let store = match settings.store.kind {

@@ -449,7 +449,8 @@ impl Driver {
         self.held.make_contiguous().sort_by_key(|o| o.ticket);
         self.flush_interval = Duration::ZERO;
         let view = self.view(Instant::now());
-        if view.fragile && view.spool_room {
+        // Nobody else has it: the little that waits here is spooled even if the spool is full.
+        if view.fragile {
             self.gather_for_spool();
         }
         let written = self.checkpoint(true).await;

@@ -48,6 +48,8 @@ struct Inner {
     endangered: bool,
     /// What the driver allows.
     allowed: Room,
+    /// Files are read no further: the agent stops.
+    files_closed: bool,
     /// Emptied batches whose buffers are used again. Made and freed anew each time, they would tear the heap apart.
     spare: Vec<Batch>,
 }
@@ -90,6 +92,7 @@ impl PipelineIntake {
             ready: VecDeque::new(),
             endangered: false,
             allowed: Room::All,
+            files_closed: false,
             spare: Vec::new(),
         };
         PipelineIntake {
@@ -128,6 +131,13 @@ impl PipelineIntake {
             drop(inner);
             self.room_changed.notify_all();
         }
+    }
+
+    /// Ends the reading of files, also in the middle of an archive and while the store is away. What clients of the
+    /// socket have written is still taken.
+    pub fn close_files(&self) {
+        self.lock().files_closed = true;
+        self.room_changed.notify_all();
     }
 
     /// (something waits to be sent, a full batch does, some of it is fragile)
@@ -275,6 +285,7 @@ impl Intake for PipelineIntake {
     fn wait_room(&self, timeout: Duration) -> Room {
         let room = |inner: &Inner| match inner.allowed {
             Room::Closed => Room::Closed,
+            _ if inner.files_closed => Room::Closed,
             _ if !inner.ready.is_empty() => Room::None,
             allowed => allowed,
         };
@@ -293,7 +304,7 @@ impl Intake for PipelineIntake {
         let now = (self.now)();
         let mut guard = self.lock();
         let inner = &mut *guard;
-        if inner.allowed == Room::Closed {
+        if inner.files_closed || inner.allowed == Room::Closed {
             return Err(Closed);
         }
         add(&self.counters.read, chunk.items.len() as u64);

@@ -273,8 +273,8 @@ fn spool(s: &Snapshot) -> Option<Held> {
     let full = s.spool.max_bytes > 0 && s.spool.bytes >= s.spool.max_bytes / 5 * 4;
     full.then(|| {
         let text = format!(
-            "the spool holds {} of {} MB; when it is full, reading stops (spool.when_full): mend the store, or raise \
-             spool.max_size",
+            "the spool holds {} of {} MB; what happens when it is full says spool.when_full; mend the store, or \
+             raise spool.max_size",
             s.spool.bytes / 1_000_000,
             s.spool.max_bytes / 1_000_000
         );

@@ -92,9 +92,9 @@ pub struct SourceStatus {
     /// `file` or `socket`.
     pub kind: String,
     pub path: String,
-    /// Bytes read; for a socket, lines.
+    /// Bytes read; for a socket, lines taken since the start.
     pub position: u64,
-    /// Bytes there are; for a socket, lines.
+    /// Bytes there are; for a socket, as the position.
     pub size: u64,
     /// What is not yet read.
     pub lag_bytes: u64,

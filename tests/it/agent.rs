@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::harness::{eventually, python_with_loguru};
-use crate::place::{Place, lines};
+use crate::place::{Place, lines, noise};
 
 #[test]
 fn run_once_ships_what_is_there_and_a_second_time_nothing() {
@@ -166,6 +166,137 @@ fn an_acknowledged_socket_record_survives_sigkill() {
         place.text("select distinct json_extract(source, '$.kind') from log_events"),
         ["socket"]
     );
+}
+
+/// Sends records, each of about 1 KiB, until the agent takes no more; returns the client and its answers.
+fn fill_the_spool(place: &Place) -> (UnixStream, BufReader<UnixStream>) {
+    let socket = UnixStream::connect(place.path(".logagent/logagent.sock")).expect("connected");
+    let answers = BufReader::new(socket.try_clone().expect("cloned"));
+    let mut out = &socket;
+    out.write_all(b"{\"logagent\":\"ack\"}\n").expect("sent");
+    socket
+        .set_write_timeout(Some(Duration::from_secs(1)))
+        .expect("a timeout");
+    let mut seed = 1_u64;
+    for i in 0.. {
+        let noise = noise(&mut seed, 60);
+        if out
+            .write_all(format!("{{\"message\":\"{noise}\",\"seq\":{i}}}\n").as_bytes())
+            .is_err()
+        {
+            break;
+        }
+    }
+    (socket, answers)
+}
+
+#[test]
+fn stopped_while_the_spool_is_full_the_agent_ends_by_its_deadline_and_keeps_what_it_acknowledged() {
+    let place =
+        Place::with("[spool]\nmax_size = \"1MiB\"\n[batch]\nmax_bytes = \"64KiB\"\n[shutdown]\ndeadline = \"500ms\"\n");
+    place.once();
+    let lock = Connection::open(place.path(".logagent/logs.db")).expect("opened");
+    lock.execute_batch("begin immediate").expect("locked");
+    let agent = place.start();
+    let (_socket, answers) = fill_the_spool(&place);
+    assert_eq!(agent.terminate(), Some(0), "{}", place.stderr());
+    let acked = answers.lines().map_while(Result::ok).last().expect("an answer");
+    let acked: serde_json::Value = serde_json::from_str(&acked).expect("JSON");
+    lock.execute_batch("commit").expect("unlocked");
+    place.once();
+    let (events, distinct) = place.counts();
+    assert_eq!(events, distinct);
+    assert!(
+        events >= acked["acked"].as_i64().expect("a number"),
+        "{events} of {acked}"
+    );
+}
+
+#[test]
+fn stopped_while_an_archive_waits_for_the_store_the_agent_ends() {
+    let place = Place::with("[batch]\nmax_records = 100\n[shutdown]\ndeadline = \"0s\"\n");
+    place.once();
+    let lock = Connection::open(place.path(".logagent/logs.db")).expect("opened");
+    lock.execute_batch("begin immediate").expect("locked");
+    let mut archive = flate2::write::GzEncoder::new(
+        fs::File::create(place.log("a.jsonl.gz")).expect("a file"),
+        flate2::Compression::fast(),
+    );
+    archive.write_all(lines(0..20_000).as_bytes()).expect("written");
+    archive.finish().expect("written");
+    let agent = place.start();
+    eventually("the store counts as away", || {
+        place.stderr().contains("away").then_some(())
+    });
+    assert_eq!(agent.terminate(), Some(0), "{}", place.stderr());
+    lock.execute_batch("commit").expect("unlocked");
+    place.once();
+    assert_eq!(place.counts(), (20_000, 20_000));
+}
+
+#[test]
+fn a_server_that_never_answers_keeps_neither_clients_nor_run_once_waiting() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let place = Place::with(&format!(
+        "[store]\nkind = \"arangodb\"\n[store.arangodb]\nendpoints = [\"http://{}\"]\n",
+        server.local_addr().expect("an address")
+    ));
+    let agent = place.start();
+    UnixStream::connect(place.path(".logagent/logagent.sock")).expect("connected");
+    agent.kill9();
+    let out = place
+        .command(&["run", "--once", "--timeout", "1s"])
+        .output()
+        .expect("the agent runs");
+    assert_eq!(out.status.code(), Some(3), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn run_once_gives_up_a_store_that_goes_away_while_it_reads() {
+    let place = Place::with("[batch]\nmax_records = 100\n");
+    place.once();
+    let lock = Connection::open(place.path(".logagent/logs.db")).expect("opened");
+    lock.execute_batch("begin immediate").expect("locked");
+    // The schema is there, so that only writing shows it. More than fits into memory at a time.
+    place.append("a.jsonl", &lines(0..20_000));
+    let out = place
+        .command(&["run", "--once", "--timeout", "1s"])
+        .output()
+        .expect("the agent runs");
+    assert_eq!(out.status.code(), Some(3), "{}", String::from_utf8_lossy(&out.stderr));
+    lock.execute_batch("commit").expect("unlocked");
+    place.once();
+    assert_eq!(place.counts(), (20_000, 20_000));
+}
+
+#[test]
+fn how_a_run_ended_reaches_the_store_although_the_agent_was_stopped_while_it_was_away() {
+    let place = Place::with("[shutdown]\ndeadline = \"0s\"\n");
+    let agent = place.start();
+    let mut job = Command::new("sleep").arg("100").spawn().expect("a process");
+    let start = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.6fZ");
+    place.append(
+        "job.jsonl",
+        &format!(
+            "{{\"timestamp\":\"{start}\",\"message\":\"m\",\"event\":\"run_start\",\"pid\":{}}}\n",
+            job.id()
+        ),
+    );
+    eventually("the run is stored", || {
+        (place.open().is_some() && place.text("select status from script_runs") == ["running"]).then_some(())
+    });
+    assert_eq!(agent.terminate(), Some(0), "{}", place.stderr());
+    let lock = Connection::open(place.path(".logagent/logs.db")).expect("opened");
+    lock.execute_batch("begin immediate").expect("locked");
+    let agent = place.start();
+    job.kill().and_then(|()| job.wait()).expect("gone");
+    eventually("the agent wants to say how it ended", || {
+        place.stderr().contains("away").then_some(())
+    });
+    assert_eq!(agent.terminate(), Some(0), "{}", place.stderr());
+    lock.execute_batch("commit").expect("unlocked");
+    place.once();
+    assert_eq!(place.text("select status from script_runs"), ["crashed"]);
 }
 
 #[test]

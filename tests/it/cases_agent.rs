@@ -2,7 +2,7 @@
 //! outage of the store, a full disk, a damaged state.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use crate::confine::{Refuse, refusing};
 use crate::harness::eventually;
-use crate::place::{Agent, Place, line, lines};
+use crate::place::{Agent, Place, line, lines, noise};
 use crate::recorder::opened;
 
 /// Lines of the agent's log with this level that came from looking after files.
@@ -161,6 +161,34 @@ fn a_disk_that_fills_up_is_said_and_nothing_is_lost_once_there_is_room() {
     eventually("everything to be stored once", || {
         (stored()? == (4100, 4100)).then_some(())
     });
+    assert_eq!(agent.terminate(), Some(0), "{}", place.stderr());
+}
+
+#[test]
+fn a_disk_that_fills_up_makes_the_socket_wait_and_it_goes_on_once_there_is_room() {
+    let place = Place::with("[retry]\ninitial = \"50ms\"\nmax = \"200ms\"\n");
+    let (agent, relieve) = start_on_a_small_disk(&place);
+    let path = format!("/proc/{}/cwd/.logagent/logagent.sock", agent.child.id());
+    let client = UnixStream::connect(path).expect("connected");
+    let answers = BufReader::new(client.try_clone().expect("cloned"));
+    let writer = std::thread::spawn(move || {
+        let mut out = &client;
+        out.write_all(b"{\"logagent\":\"ack\"}\n")?;
+        let mut seed = 1_u64;
+        for i in 0..4000 {
+            let noise = noise(&mut seed, 100);
+            out.write_all(format!("{{\"message\":\"{noise}\",\"seq\":{i}}}\n").as_bytes())?;
+        }
+        Ok::<_, std::io::Error>(client)
+    });
+    eventually(&format!("the full disk is said, {}", place.stderr()), || {
+        let log = place.stderr();
+        (log.contains("full") || log.contains("too large") || log.contains("cannot be written")).then_some(())
+    });
+    relieve(&agent);
+    let last = answers.lines().map_while(Result::ok).find(|l| l == "{\"acked\":4000}");
+    assert!(last.is_some(), "all are taken: {}", place.stderr());
+    let _client = writer.join().expect("the writer ends").expect("no write failed");
     assert_eq!(agent.terminate(), Some(0), "{}", place.stderr());
 }
 

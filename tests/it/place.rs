@@ -163,6 +163,15 @@ impl Drop for Agent {
     }
 }
 
+/// Text that nothing compresses, of so many words.
+pub fn noise(seed: &mut u64, words: usize) -> String {
+    let word = || {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{seed:016x}")
+    };
+    std::iter::repeat_with(word).take(words).collect()
+}
+
 /// Lines as loguru writes them, of a process that is long gone.
 pub fn lines(range: std::ops::Range<u64>) -> String {
     range.map(line).collect()

@@ -195,7 +195,9 @@ impl Session<'_> {
             after
         } else {
             let intake = &self.shared.intake;
-            intake.accept(&self.stream, self.name.as_deref(), chunk, after).await?
+            let bytes = chunk.data.len() as u64;
+            let accepted = intake.accept(&self.stream, self.name.as_deref(), chunk, after).await;
+            accepted.inspect_err(|Closed| intake.lost(&self.stream, Loss::Unread { bytes }))?
         };
         if let Some(tell) = &self.tell {
             tell.send_modify(|a| a.acked = Some(lines.number));
