@@ -10,8 +10,9 @@
 //! # Which run a record belongs to
 //!
 //! 1. a bound `execution_id` wins;
-//! 2. else the declared run of its process that is open: of several the one of the same thread, else the newest;
-//! 3. else the declared run that ended last in that process (records after `run_end` belong to the run);
+//! 2. else the declared run of its process that was open at the record's time: of several the one of the same thread,
+//!    else the newest;
+//! 3. else the declared run that had ended last in that process (records after `run_end` belong to the run);
 //! 4. else the derived run of the process: `{script}_{start, YYYYMMDD_HHMMSS UTC}_{8 hex}`;
 //! 5. else, where no process is known, `unknown`.
 //!
@@ -21,8 +22,9 @@
 //!
 //! `run_end` ends a run. A process of this host that is gone ends its runs: `failed` if the last record was an error
 //! with an exception, else `crashed` if the run was declared, else `ended`; at the last record's time. A process is
-//! only believed gone once everything it wrote has been read. Runs of other hosts, and runs without a process, are
-//! `lost` after a time without records.
+//! only believed gone once everything it wrote has been read. Runs of other hosts, runs without a process, and those of
+//! processes that nobody here can see, are `lost` after a time without records. An end that was concluded falls when
+//! the run is heard of again, and is concluded anew.
 //!
 //! # Bounds
 //!

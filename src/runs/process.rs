@@ -78,12 +78,13 @@ impl Process {
         }
     }
 
-    /// Another record of it was read: it is not over, and if the record is newer than its end, that was no end.
+    /// Another record of it was read: it is not over. If it was written since the process was found gone, by a clock
+    /// that is not ahead of ours, the process lives elsewhere.
     pub fn heard(&mut self, record: &Record<'_>, now: Micros) {
         self.touched = now;
         (self.over, self.told) = (false, false);
         if let (Some(gone), Some(time)) = (self.gone_at.take(), record.time) {
-            self.unseen |= time > gone;
+            self.unseen |= time > gone && time <= now;
         }
     }
 
