@@ -50,7 +50,8 @@ impl Screen<'_> {
         }
         out.flush()?;
         self.note(answer);
-        Ok(Exit::found(!answer.items.is_empty()))
+        // Asked for none, there can be some all the same.
+        Ok(Exit::found(!answer.items.is_empty() || answer.truncated))
     }
 
     /// Shows a single object.
@@ -105,7 +106,7 @@ impl Screen<'_> {
         if let Some(cursor) = &answer.next_cursor {
             text.push_str(&format!(", more with --cursor {cursor}"));
         }
-        eprintln!("{text}");
+        show::note(format_args!("{text}"));
         self.hints(&answer.hints);
     }
 
@@ -124,7 +125,7 @@ impl Screen<'_> {
     pub fn hints(&self, hints: &[String]) {
         if !self.show.quiet {
             for hint in hints {
-                eprintln!("{hint}");
+                show::note(format_args!("{hint}"));
             }
         }
     }

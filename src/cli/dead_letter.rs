@@ -74,12 +74,14 @@ fn list(letters: &DeadLetters, limit: usize, show: &Show) -> Result<Exit, Failur
     if !show.quiet {
         let shown = found.len() as u64;
         match total {
-            0 => eprintln!("no dead letters"),
-            _ if shown < total => eprintln!("{shown} of {total}, more with -n"),
+            0 => show::note(format_args!("no dead letters")),
+            _ if shown < total => show::note(format_args!("{shown} of {total}, more with -n")),
             _ => {}
         }
         if broken > 0 {
-            eprintln!("{broken} lines of the files cannot be read; they are kept");
+            show::note(format_args!(
+                "{broken} lines of the files cannot be read; they are kept"
+            ));
         }
     }
     Ok(Exit::found(!found.is_empty()))
@@ -147,7 +149,9 @@ fn one(letters: &DeadLetters, key: &str, show: &Show) -> Result<Exit, Failure> {
         }
     }
     if found.is_empty() && !show.quiet {
-        eprintln!("no dead letter has the key {key}; see: logagent dead-letter list");
+        show::note(format_args!(
+            "no dead letter has the key {key}; see: logagent dead-letter list"
+        ));
     }
     Ok(Exit::found(!found.is_empty()))
 }
@@ -164,9 +168,11 @@ impl Which {
 
 /// Says which of the asked keys there are none of, and ends accordingly.
 fn ended(done: u64, which: &Which, what: &str) -> Exit {
-    eprintln!("{done} {what}");
+    show::note(format_args!("{done} {what}"));
     if !which.all && done < which.keys.len() as u64 {
-        eprintln!("the other keys have no dead letter; see: logagent dead-letter list");
+        show::note(format_args!(
+            "the other keys have no dead letter; see: logagent dead-letter list"
+        ));
     }
     Exit::found(done > 0)
 }
@@ -188,7 +194,7 @@ fn retry(letters: &DeadLetters, which: &Which, context: &Context) -> Result<Exit
     let store = context.open_store()?;
     let (delivered, refused) = super::block_on(deliver(letters, &store))??;
     if refused > 0 {
-        eprintln!("{refused} refused again; see: logagent dead-letter list");
+        show::note(format_args!("{refused} refused again; see: logagent dead-letter list"));
     }
     let exit = ended(delivered, which, "delivered");
     Ok(if refused > 0 { Exit::Store } else { exit })

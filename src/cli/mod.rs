@@ -71,7 +71,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(exit) => exit,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("error: {failure}");
+                show::note(format_args!("error: {failure}"));
             }
             failure.exit
         }

@@ -142,7 +142,11 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
     let meaning = Embedder::new(&context.settings.embeddings);
     let ask = |show: &args::Show| Asking {
         store: &*store,
-        clock: Clock::system(show.utc),
+        // What programs read counts days in UTC, and says all times so.
+        clock: Clock {
+            whole: show.output != args::Output::Text,
+            ..Clock::system(show.utc)
+        },
         meaning: meaning.as_ref().map(|m| m as &dyn Meaning),
     };
     match verb {
@@ -266,8 +270,8 @@ fn response(ask: &Asking<'_>, v: &Shown<args::Response>) -> Result<Exit, Failure
     let one = v.args.which.limit.is_none() && v.show.output != args::Output::Text;
     match answer.items.first() {
         Some(newest) if one => {
-            serde_json::to_writer(std::io::stdout().lock(), &newest.response).map_err(std::io::Error::from)?;
-            println!();
+            let mut out = std::io::stdout().lock();
+            super::answer::json(&mut out, &newest.response)?;
             Ok(Exit::Done)
         }
         _ => list(&v.show, &answer),
@@ -307,19 +311,22 @@ fn raw(ask: &Asking<'_>, v: &Shown<args::Query>) -> Result<Exit, Failure> {
     if v.show.output != args::Output::Jsonl {
         return list(&v.show, &query::query(ask, &v.args)?);
     }
+    // A page of so many rows is small enough to be held, and can say where to go on.
+    if v.args.which.limit.is_some() || v.args.which.cursor.is_some() {
+        return list(&v.show, &query::query(ask, &v.args)?);
+    }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut left = v.args.which.limit.unwrap_or(usize::MAX);
-    let mut any = false;
+    let mut rows = 0;
     let mut written = Ok(());
     query::raw::rows(ask, &v.args, &mut |row| {
-        any = true;
-        left = left.saturating_sub(1);
+        rows += 1;
         written = super::answer::json(&mut out, &row);
-        written.is_ok() && left > 0
+        written.is_ok()
     })?;
     written?;
     std::io::Write::flush(&mut out)?;
-    Ok(Exit::found(any))
+    screen(&v.show).hints(&[format!("{} rows", show::count(rows))]);
+    Ok(Exit::found(rows > 0))
 }
 
 fn prune(ask: &Asking<'_>, v: &Shown<args::Prune>) -> Result<Exit, Failure> {

@@ -1,10 +1,15 @@
 //! How numbers, sizes, durations and instants are shown to people.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use chrono::{DateTime, Local, Utc};
 
 use crate::query::args::Show;
+
+/// A note on standard error. Nobody may be reading there, as behind `2>&1 | head`: that is no failure.
+pub(super) fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
 
 /// Whether standard output takes colours.
 pub(super) fn color(no_color: bool) -> bool {

@@ -50,7 +50,10 @@ pub(super) fn run(args: &args::Status, context: &Context) -> Result<Exit, Failur
     io::stdout().write_all(out.as_bytes())?;
     if running.is_none() && !args.show.quiet {
         let last = if known { "; this is what the last one left" } else { "" };
-        eprintln!("no agent runs on {}{last}; start one with: logagent run", dir.display());
+        show::note(format_args!(
+            "no agent runs on {}{last}; start one with: logagent run",
+            dir.display()
+        ));
     }
     Ok(Exit::found(running.is_some()))
 }

@@ -422,7 +422,11 @@ fn summary(ask: &Asking<'_>, a: &Value, max: usize) -> Result<Value, AskError> {
             execution: Some(found.execution_id.clone()),
             ..args::Which::default()
         };
-        let newest = query::response(ask, &args::Response { name: None, which })?;
+        let asked = args::Response {
+            which,
+            ..args::Response::default()
+        };
+        let newest = query::response(ask, &asked)?;
         add(
             "response",
             newest.items.into_iter().next().map(|r| r.response).unwrap_or_default(),

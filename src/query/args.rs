@@ -8,11 +8,13 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::lenient::{one_or_many, text_or_json};
+
 /// Which records a verb looks at: the flags that all reading verbs share.
 #[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(default)]
 pub struct Which {
-    /// At most this many items [default: 20]
+    /// At most this many items; 0 only says how many there are [default: 20]
     #[arg(short = 'n', long, value_name = "N", help_heading = "Which records")]
     pub limit: Option<usize>,
     /// From this time on: 10m, 2h ago, yesterday, RFC 3339, epoch seconds
@@ -36,7 +38,7 @@ pub struct Which {
     /// This level and above: warning, ERROR, 25
     #[arg(short = 'l', long, value_name = "LEVEL", help_heading = "Which records")]
     pub level: Option<String>,
-    /// Only this execution
+    /// Only this execution; "last" stands for the newest run
     #[arg(short = 'e', long, value_name = "ID", help_heading = "Which records")]
     pub execution: Option<String>,
     /// Only this script
@@ -110,7 +112,7 @@ pub struct Search {
     #[schemars(with = "Vec<String>")]
     pub text: Vec<String>,
     /// Best match first, or newest first [default: score with a text, else time]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, ignore_case = true)]
     pub sort: Option<Sort>,
     /// Keep printing events as they are stored
     #[arg(short = 'f', long)]
@@ -171,6 +173,11 @@ pub struct Similar {
     /// An error's text, or the key of an event
     #[arg(value_name = "TEXT|KEY")]
     pub text: String,
+    /// Conditions: host=web1, extra_data.user=7
+    #[arg(value_name = "FIELD=VALUE")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    #[schemars(with = "Vec<String>")]
+    pub fields: Vec<String>,
     #[command(flatten)]
     #[serde(flatten)]
     pub which: Which,
@@ -246,7 +253,7 @@ pub struct Runs {
     #[schemars(with = "Vec<String>")]
     pub fields: Vec<String>,
     /// Only runs of this status
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, ignore_case = true)]
     pub status: Option<RunStatus>,
     /// Further columns of the table: metadata.version, host, error
     #[arg(long, value_delimiter = ',', value_name = "FIELD[,FIELD]")]
@@ -283,6 +290,11 @@ pub struct History {
     #[arg(value_name = "SCRIPT")]
     #[serde(rename = "name")]
     pub name: Option<String>,
+    /// Conditions on stored fields of runs: metadata.env=staging, host=web1
+    #[arg(value_name = "FIELD=VALUE")]
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "Vec<String>")]
+    pub fields: Vec<String>,
     /// How many days back [default: 7]
     #[arg(long, value_name = "N")]
     pub days: Option<u32>,
@@ -302,6 +314,11 @@ pub struct Response {
     #[arg(value_name = "SCRIPT")]
     #[serde(rename = "name")]
     pub name: Option<String>,
+    /// Conditions: extra_data.response.rows=30, host=web1
+    #[arg(value_name = "FIELD=VALUE")]
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "Vec<String>")]
+    pub fields: Vec<String>,
     #[command(flatten)]
     #[serde(flatten)]
     pub which: Which,
@@ -457,31 +474,6 @@ pub struct Mcp {
     /// The longest answer, in tokens of about three bytes
     #[arg(long, value_name = "N", default_value_t = 8000)]
     pub max_tokens: usize,
-}
-
-/// Accepts one string where a list of strings is expected: models write both.
-fn one_or_many<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        None,
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match Either::deserialize(d)? {
-        Either::None => Vec::new(),
-        Either::One(s) => vec![s],
-        Either::Many(v) => v,
-    })
-}
-
-/// Accepts an object, or its text.
-fn text_or_json<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
-    Ok(match serde_json::Value::deserialize(d)? {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(s) => Some(s),
-        other => Some(other.to_string()),
-    })
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ use crate::store::stored::Event;
 
 /// Events around one error.
 const AROUND: usize = 40;
+/// Of these, the ones that a model sees: the nearest before an error, where its cause is, and behind it.
+const BEFORE: usize = 6;
+const AFTER: usize = 3;
 
 /// One error with what happened around it in its execution.
 #[derive(Clone, Debug, Serialize)]
@@ -66,13 +69,13 @@ pub fn surrounded(ask: &Asking<'_>, scope: &Scope, reach: i64) -> Result<Answer<
         seq: i.event.seq.unwrap_or(0),
         key: i.event.key.clone(),
     });
-    let hints = if items.is_empty() {
+    let hints = if items.is_empty() && !page.more {
         no_errors(ask, scope)?
     } else {
         Vec::new()
     };
     Ok(Answer {
-        next_cursor: after.filter(|_| page.more).map(|a| scope.next(a)),
+        next_cursor: scope.go_on(page.more, after),
         truncated: page.more,
         items,
         total: page.total,
@@ -181,7 +184,15 @@ impl Row for Surrounded {
             if let Some(fix) = &self.event.fix_description {
                 map.insert("fix".into(), json!(short(fix, 200)));
             }
-            map.insert("context".into(), self.context.iter().map(|e| json!(line(e))).collect());
+            let error = self.event.position();
+            let before = self.context.iter().take_while(|e| e.position() < error).count();
+            let near = before.saturating_sub(BEFORE)..self.context.len().min(before + AFTER);
+            let left = self.context.len() - near.len() + self.context_left_out;
+            let lines = self.context.get(near).unwrap_or(&[]);
+            map.insert("context".into(), lines.iter().map(|e| json!(line(e))).collect());
+            if left > 0 {
+                map.insert("context_left_out".into(), json!(left));
+            }
         }
         out
     }

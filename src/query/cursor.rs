@@ -1,14 +1,16 @@
 //! Cursors: where an answer ended, as text that a person can pass on.
 //!
-//! A cursor pins the window (`10m` ago moves on, the next page must not) and carries a digest of the arguments, so that
-//! one of another question is refused instead of giving a page of nothing. Its content is not part of the interface.
+//! A cursor pins the window (`10m` ago moves on, the next page must not), and where pages are counted off, what was
+//! stored when the first was asked for (what arrives meanwhile would shift them). It carries a digest of the arguments,
+//! so that one of another question is refused instead of giving a page of nothing. Its content is not part of the
+//! interface.
 //!
 //! # Format
 //!
 //! Base64url of bytes, since people copy it: some 20 characters for a count, 45 to 70 for a position. The first byte
-//! says by its bits what follows the digest (four bytes): `since`, `until` (eight bytes each, little endian), then the
-//! place: a count of items, or a time, a sequence number unless it equals the time, and a key to the end. A key of
-//! logagent's own form takes twenty bytes, any other stands as it is.
+//! says by its bits what follows the digest (four bytes): `since`, `until`, what was stored (eight bytes each, little
+//! endian), then the place: a count of items, or a time, a sequence number unless it equals the time, and a key to the
+//! end. A key of logagent's own form takes twenty bytes, any other stands as it is.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,6 +27,8 @@ pub struct Cursor {
     pub digest: u32,
     pub since: Option<Micros>,
     pub until: Option<Micros>,
+    /// What was stored when the first page was asked for.
+    pub stored: Option<i64>,
     pub after: After,
 }
 
@@ -45,6 +49,7 @@ const PACKED: u8 = 16;
 const TEXT: u8 = 32;
 /// The sequence number is 0, as with runs.
 const ZERO: u8 = 64;
+const STORED: u8 = 128;
 
 impl Cursor {
     /// The text of `next_cursor`.
@@ -53,7 +58,7 @@ impl Cursor {
         let mut flags = 0;
         let mut out = vec![0];
         out.extend(self.digest.to_le_bytes());
-        for (flag, time) in [(SINCE, self.since), (UNTIL, self.until)] {
+        for (flag, time) in [(SINCE, self.since), (UNTIL, self.until), (STORED, self.stored)] {
             if let Some(t) = time {
                 flags |= flag;
                 out.extend(t.to_le_bytes());
@@ -124,7 +129,7 @@ fn parts(bytes: &[u8]) -> Option<Cursor> {
         true => take(&mut rest).map(|b| Some(i64::from_le_bytes(*b))),
         false => Some(None),
     };
-    let (since, until) = (time(SINCE)?, time(UNTIL)?);
+    let (since, until, stored) = (time(SINCE)?, time(UNTIL)?, time(STORED)?);
     if !has(POSITION) {
         let mut n = [0; 8];
         n.get_mut(..rest.len())?.copy_from_slice(rest);
@@ -132,6 +137,7 @@ fn parts(bytes: &[u8]) -> Option<Cursor> {
             digest,
             since,
             until,
+            stored,
             after: After::Offset(u64::from_le_bytes(n)),
         });
     }
@@ -160,6 +166,7 @@ fn parts(bytes: &[u8]) -> Option<Cursor> {
         digest,
         since,
         until,
+        stored,
         after: After::Position { timestamp, seq, key },
     })
 }
@@ -245,6 +252,7 @@ mod tests {
                 digest: digest(&"search boom"),
                 since: Some(1),
                 until: None,
+                stored: matches!(after, After::Offset(_)).then_some(1_000_000),
                 after,
             };
             let text = cursor.encode();

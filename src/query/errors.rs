@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::args::Errors;
 use super::around::{Surrounded, surrounded};
+use super::render::lean::seconds;
 use super::render::paint::{Style, plain, short, short_key};
 use super::render::{Paint, Row};
 use super::scope::{EVENT_FIELDS, Scope, hints, split_terms};
@@ -95,8 +96,7 @@ pub fn errors(ask: &Asking<'_>, args: &Errors) -> Result<Found, AskError> {
     if named.is_some() {
         which.execution = named.clone();
     }
-    let scope = Scope::new(&ask.clock, &which, &("errors", args.new), fields, Some(DAY))?;
-    let mut scope = scope;
+    let mut scope = Scope::of(ask, &which, &("errors", args.new), fields, Some(DAY))?;
     scope.filter.min_level = Some(scope.filter.min_level.unwrap_or(ERROR).max(ERROR));
     if named.is_some() {
         let context = args.context.as_deref().unwrap_or("5s");
@@ -104,6 +104,7 @@ pub fn errors(ask: &Asking<'_>, args: &Errors) -> Result<Found, AskError> {
             .ok_or_else(|| AskError::usage(format!("--context: cannot read the duration '{context}': try 5s")))?;
         return surrounded(ask, &scope, reach).map(Found::Single);
     }
+    scope.pin(ask)?;
     groups(ask, &scope, args.new).map(Found::Groups)
 }
 
@@ -371,12 +372,19 @@ impl Row for ErrorGroup {
     fn lean(&self) -> Value {
         let mut out = json!({
             "fingerprint": self.fingerprint, "count": self.count, "state": self.state,
-            "root_cause": short(&self.root_cause, 200), "first_seen": self.first_seen, "last_seen": self.last_seen,
-            "example_key": short_key(&self.example_key), "scripts": self.scripts,
-            "execution": self.executions.first(), "execution_count": self.execution_count,
+            "root_cause": short(&self.root_cause, 160), "last_seen": seconds(&self.last_seen),
+            "example_key": short_key(&self.example_key), "scripts": self.scripts, "execution": self.executions.first(),
         });
-        if let (Some(fix), Some(map)) = (&self.fix_description, out.as_object_mut()) {
-            map.insert("fix".into(), json!(short(fix, 200)));
+        if let Some(map) = out.as_object_mut() {
+            if self.first_seen != self.last_seen {
+                map.insert("first_seen".into(), json!(seconds(&self.first_seen)));
+            }
+            if self.execution_count > 1 {
+                map.insert("execution_count".into(), json!(self.execution_count));
+            }
+            if let Some(fix) = &self.fix_description {
+                map.insert("fix".into(), json!(short(fix, 200)));
+            }
         }
         out
     }

@@ -7,6 +7,7 @@ use super::answer::Answer;
 use super::args::{Get, Search, Sort};
 use super::fuse::Fused;
 use super::nearness::{POOL, nearness};
+use super::render::lean::millis;
 use super::render::paint::{Style, block, gist, plain, short_key};
 use super::render::{Paint, Row};
 use super::scope::{EVENT_FIELDS, Scope, hints, split_terms};
@@ -34,8 +35,11 @@ pub struct Hit {
 pub fn search(ask: &Asking<'_>, args: &Search) -> Result<Answer<Hit>, AskError> {
     let (texts, fields) = split_terms(&args.text, EVENT_FIELDS)?;
     let text = texts.join(" ");
-    let scope = Scope::new(&ask.clock, &args.which, &("search", &text, args.sort), fields, None)?;
+    let mut scope = Scope::of(ask, &args.which, &("search", &text, args.sort), fields, None)?;
     let mut words = Words::parse(&text);
+    if words.is_some() {
+        scope.pin(ask)?;
+    }
     if words.is_none() && !text.trim().is_empty() {
         return Err(AskError::usage(format!(
             "'{text}' holds no word to search for: use -g REGEX to match signs"
@@ -74,16 +78,16 @@ pub fn search(ask: &Asking<'_>, args: &Search) -> Result<Answer<Hit>, AskError> 
         .map(|(event, score)| Hit { event, score })
         .collect();
     resolve(ask, events.iter_mut().map(|h| &mut h.event))?;
-    let after = match (words.is_some(), events.last()) {
-        (false, Some(hit)) => position(&hit.event),
-        _ => After::Offset((scope.offset() + events.len()) as u64),
+    let after = match words {
+        None => events.last().map(|hit| position(&hit.event)),
+        Some(_) => Some(After::Offset((scope.offset() + events.len()) as u64)),
     };
-    if events.is_empty() {
+    if events.is_empty() && !page.more {
         notes.extend(hints(ask, &scope)?);
     }
     events.shrink_to_fit();
     Ok(Answer {
-        next_cursor: page.more.then(|| scope.next(after)),
+        next_cursor: scope.go_on(page.more, after),
         truncated: page.more,
         items: events,
         total: page.total,
@@ -155,7 +159,7 @@ pub struct Follow {
 /// Faulty arguments, and those of the store.
 pub fn follow_start(ask: &Asking<'_>, args: &Search) -> Result<Follow, AskError> {
     let (texts, fields) = split_terms(&args.text, EVENT_FIELDS)?;
-    let scope = Scope::new(&ask.clock, &args.which, &"follow", fields, None)?;
+    let scope = Scope::of(ask, &args.which, &"follow", fields, None)?;
     let mut filter = scope.filter;
     // What arrives from now on is new, whatever its own time.
     filter.since = None;
@@ -231,7 +235,7 @@ impl Row for Hit {
 pub fn lean(event: &Event, script: bool) -> Value {
     let mut out = json!({
         "key": short_key(&event.key),
-        "time": event.timestamp,
+        "time": millis(&event.timestamp),
         "level": event.level,
         "message": gist(event),
     });

@@ -9,16 +9,17 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::args::{History, Response};
+use super::args::{History, Response, Which};
 use super::events::resolve;
+use super::render::lean::{rounded, said};
 use super::render::paint::{Style, cell, number, plain, short};
 use super::render::{Paint, Row};
 use super::runs::{RunRow, count_errors, run_ask};
-use super::scope::{RUN_FIELDS, Scope, hints, known_path};
-use super::window::{DAY, parse_stored, show_duration};
+use super::scope::{EVENT_FIELDS, RUN_FIELDS, Scope, hints, known_path, split_terms};
+use super::window::{Clock, DAY, parse_stored, show_duration};
 use super::{AskError, Asking};
 use crate::store::admit::{at, name_of, response as response_of};
-use crate::store::search::{After, EventAsk, Order, RunAsk};
+use crate::store::search::{After, EventAsk, FieldIs, Order, RunAsk};
 
 /// Days looked back without `--days` and `--since`.
 const DAYS: u32 = 7;
@@ -57,7 +58,7 @@ pub struct HistoryRow {
     #[serde(skip)]
     title: &'static str,
     /// What the row is about, under `day`, `run`, `script` or `value`.
-    #[serde(flatten, serialize_with = "named")]
+    #[serde(flatten, serialize_with = "tagged")]
     pub name: (&'static str, String),
     #[serde(flatten)]
     pub totals: Totals,
@@ -68,7 +69,7 @@ pub struct HistoryRow {
     pub newest_start: String,
 }
 
-fn named<S: serde::Serializer>(name: &(&'static str, String), s: S) -> Result<S::Ok, S::Error> {
+fn tagged<S: serde::Serializer>(name: &(&'static str, String), s: S) -> Result<S::Ok, S::Error> {
     s.collect_map([(name.0, &name.1)])
 }
 
@@ -77,23 +78,21 @@ fn named<S: serde::Serializer>(name: &(&'static str, String), s: S) -> Result<S:
 /// # Errors
 /// Faulty arguments, and those of the store.
 pub fn history(ask: &Asking<'_>, args: &History) -> Result<Answer<HistoryRow>, AskError> {
-    let mut which = args.which.clone();
-    if args.name.is_some() {
-        which.script.clone_from(&args.name);
-    }
+    let (which, fields) = named(&args.which, args.name.as_ref(), &args.fields, RUN_FIELDS)?;
     let days = i64::from(args.days.unwrap_or(DAYS).max(1));
     let by = args.by.as_deref().unwrap_or("day");
     let question = ("history", days, by, &which.script);
-    let scope = Scope::new(&ask.clock, &which, &question, Vec::new(), Some(days * DAY))?;
+    let mut scope = Scope::of(ask, &which, &question, fields.clone(), Some(days * DAY))?;
     let page = ask.store.runs(&RunAsk {
+        until: scope.pin_time(ask.clock.now),
         oldest: false,
         limit: RUNS_MAX,
-        ..run_ask(&scope, None, Vec::new())
+        ..run_ask(&scope, None, fields)
     })?;
     let runs = count_errors(ask, page.items)?;
     let totals = sum(&runs);
     let mut rows = match &which.script {
-        Some(_) => rows_by(by, &runs)?,
+        Some(_) => rows_by(&ask.clock, by, &runs)?,
         None => by_script(ask, &scope, &runs),
     };
     if scope.oldest_first {
@@ -127,8 +126,26 @@ pub fn history(ask: &Asking<'_>, args: &History) -> Result<Answer<HistoryRow>, A
     })
 }
 
+/// The script and the conditions that stand before the flags, where a condition may come without a script.
+fn named(
+    which: &Which,
+    name: Option<&String>,
+    fields: &[String],
+    known: &[&str],
+) -> Result<(Which, Vec<FieldIs>), AskError> {
+    let terms: Vec<String> = name.into_iter().chain(fields).cloned().collect();
+    let (texts, fields) = split_terms(&terms, known)?;
+    let mut which = which.clone();
+    match texts.as_slice() {
+        [] => {}
+        [script] => which.script = Some(script.clone()),
+        [_, text, ..] => return Err(AskError::usage(format!("'{text}' is no FIELD=VALUE condition"))),
+    }
+    Ok((which, fields))
+}
+
 /// One row for each day, run, or value of a field; newest first.
-fn rows_by(by: &str, runs: &[RunRow]) -> Result<Vec<HistoryRow>, AskError> {
+fn rows_by(clock: &Clock, by: &str, runs: &[RunRow]) -> Result<Vec<HistoryRow>, AskError> {
     let path = match by {
         "day" | "run" => Vec::new(),
         field => known_path(field, RUN_FIELDS)?,
@@ -136,7 +153,7 @@ fn rows_by(by: &str, runs: &[RunRow]) -> Result<Vec<HistoryRow>, AskError> {
     let mut groups: BTreeMap<String, Vec<&RunRow>> = BTreeMap::new();
     for run in runs {
         let name = match by {
-            "day" => run.run.start_time.get(..10).unwrap_or("").to_owned(),
+            "day" => clock.day(&run.run.start_time),
             "run" => run.run.execution_id.clone(),
             _ => {
                 let doc = serde_json::to_value(&run.run).unwrap_or_default();
@@ -248,13 +265,13 @@ fn sum<'r>(runs: impl IntoIterator<Item = &'r RunRow>) -> Totals {
     }
     let decided = t.success + t.failed;
     t.success_rate = (decided > 0).then(|| t.success as f64 / decided as f64);
-    t.mean_seconds = (!seconds.is_empty()).then(|| rounded(seconds.iter().sum::<f64>() / seconds.len() as f64));
+    t.mean_seconds = (!seconds.is_empty()).then(|| to_micros(seconds.iter().sum::<f64>() / seconds.len() as f64));
     t.p95_seconds = percentile(&mut seconds, 0.95);
     t
 }
 
 /// To the microsecond: what lies behind is no measurement.
-fn rounded(seconds: f64) -> f64 {
+fn to_micros(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }
 
@@ -310,6 +327,20 @@ impl Row for HistoryRow {
             .collect();
         paint.table(&head, rows);
     }
+
+    fn lean(&self) -> Value {
+        let t = &self.totals;
+        let some = |n: u64| (n > 0).then_some(n);
+        let places = |n: Option<f64>| n.map(rounded);
+        said(json!({
+            self.name.0: self.name.1, "runs": t.runs, "failed": t.failed, "running": some(t.running), "lost": some(t.lost),
+            "success_rate": places(t.success_rate), "mean_seconds": places(t.mean_seconds),
+            "p95_seconds": places(t.p95_seconds), "errors": t.errors, "status": self.status,
+            "trend": self.trend.as_ref().map(|t| said(json!({
+                "success_rate": places(t.success_rate), "duration_ratio": places(t.duration_ratio),
+            }))).filter(|t| *t != json!({})),
+        }))
+    }
 }
 
 /// A trend in words: `success -20 %, 1.5× as long`.
@@ -337,6 +368,9 @@ pub struct Returned {
     pub execution_id: String,
     pub script_name: Option<String>,
     pub response: Value,
+    /// Shown with its time: several were asked for.
+    #[serde(skip)]
+    timed: bool,
 }
 
 /// The newest responses of a script or an execution. Without `--limit`, one.
@@ -344,18 +378,13 @@ pub struct Returned {
 /// # Errors
 /// Faulty arguments, and those of the store.
 pub fn response(ask: &Asking<'_>, args: &Response) -> Result<Answer<Returned>, AskError> {
-    let mut which = args.which.clone();
-    if args.name.is_some() {
-        which.script.clone_from(&args.name);
-    }
+    let (mut which, fields) = named(&args.which, args.name.as_ref(), &args.fields, EVENT_FIELDS)?;
     if which.script.is_none() && which.execution.is_none() {
         return Err(AskError::usage("name a script, or an execution with --execution"));
     }
-    if let Some(id) = &which.execution {
-        which.execution = Some(super::runs::execution(ask, id)?);
-    }
+    let timed = which.limit.is_some();
     which.limit = Some(which.limit.unwrap_or(1));
-    let mut scope = Scope::new(&ask.clock, &which, &"response", Vec::new(), None)?;
+    let mut scope = Scope::of(ask, &which, &"response", fields, None)?;
     scope.filter.has_response = true;
     let mut page = ask.store.events(&EventAsk {
         filter: scope.filter.clone(),
@@ -384,10 +413,11 @@ pub fn response(ask: &Asking<'_>, args: &Response) -> Result<Answer<Returned>, A
             timestamp: e.timestamp,
             execution_id: e.execution_id,
             script_name: e.script_name,
+            timed,
         })
         .collect();
     let mut notes = Vec::new();
-    if items.is_empty() {
+    if items.is_empty() && !page.more {
         scope.filter.has_response = false;
         notes = match ask.store.extent(&scope.filter)? {
             Some(_) => vec!["it has logged events, but none with a response={…}".to_owned()],
@@ -395,7 +425,7 @@ pub fn response(ask: &Asking<'_>, args: &Response) -> Result<Answer<Returned>, A
         };
     }
     Ok(Answer {
-        next_cursor: after.filter(|_| page.more).map(|a| scope.next(a)),
+        next_cursor: scope.go_on(page.more, after),
         truncated: page.more,
         items,
         total: page.total,
@@ -408,7 +438,7 @@ pub fn response(ask: &Asking<'_>, args: &Response) -> Result<Answer<Returned>, A
 impl Row for Returned {
     fn draw(items: &[Returned], paint: &mut Paint) {
         for item in items {
-            if items.len() > 1 {
+            if item.timed {
                 let time = paint.clock.show(&item.timestamp);
                 paint.line(Style::Dim, &plain(&format!("{time} {}", item.execution_id)));
             }

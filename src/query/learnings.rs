@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::args::Learnings;
+use super::render::lean::{plain_values, said, seconds};
 use super::render::paint::{Style, cell, number, plain, short};
 use super::render::{Paint, Row};
 use super::scope::{LEARNING_FIELDS, Scope, split_terms};
@@ -59,15 +60,21 @@ pub fn learnings(ask: &Asking<'_>, args: &Learnings) -> Result<Found, AskError> 
         args.min_confidence.map(f64::to_bits),
         args.recurring,
     );
-    let scope = Scope::new(&ask.clock, &args.which, &question, fields.clone(), None)?;
+    let mut scope = Scope::of(ask, &args.which, &question, fields.clone(), None)?;
     if args.min_confidence.is_some_and(|c| !(0.0..=1.0).contains(&c)) {
         return Err(AskError::usage("--min-confidence is between 0 and 1"));
     }
+    let words = Words::parse(&text);
+    let counted_off = args.recurring || words.is_some();
+    let until = match counted_off {
+        true => scope.pin_time(ask.clock.now),
+        false => scope.filter.until,
+    };
     let f = &scope.filter;
     let question = LearningAsk {
         since: f.since,
-        until: f.until,
-        words: Words::parse(&text),
+        until,
+        words,
         min_confidence: args.min_confidence,
         executions: f.executions.clone(),
         scripts: f.scripts.clone(),
@@ -75,7 +82,7 @@ pub fn learnings(ask: &Asking<'_>, args: &Learnings) -> Result<Found, AskError> 
         grep: f.grep.clone(),
         fields,
         oldest: scope.oldest_first,
-        offset: scope.offset() as u64,
+        after: scope.after.clone(),
         limit: scope.limit,
     };
     if args.recurring {
@@ -87,14 +94,22 @@ pub fn learnings(ask: &Asking<'_>, args: &Learnings) -> Result<Found, AskError> 
         .into_iter()
         .map(|(learning, score)| Learnt { learning, score })
         .collect();
-    let end = (scope.offset() + items.len()) as u64;
-    let hints = if items.is_empty() {
+    let after = match items.last() {
+        Some(last) if last.score.is_none() => Some(After::Position {
+            timestamp: last.learning.timestamp.clone(),
+            seq: 0,
+            key: last.learning.key.clone(),
+        }),
+        Some(_) => Some(After::Offset((scope.offset() + items.len()) as u64)),
+        None => None,
+    };
+    let hints = if items.is_empty() && !page.more {
         none(ask, &scope)?
     } else {
         Vec::new()
     };
     Ok(Found::Each(Answer {
-        next_cursor: page.more.then(|| scope.next(After::Offset(end))),
+        next_cursor: scope.go_on(page.more, after),
         truncated: page.more,
         items,
         total: page.total,
@@ -124,7 +139,7 @@ fn none(ask: &Asking<'_>, scope: &Scope) -> Result<Vec<String>, AskError> {
 
 fn recurring(ask: &Asking<'_>, scope: &Scope, question: LearningAsk) -> Result<Answer<Recurring>, AskError> {
     let page = ask.store.learnings(&LearningAsk {
-        offset: 0,
+        after: None,
         limit: LOOKED_AT,
         oldest: false,
         ..question
@@ -214,7 +229,8 @@ impl Row for Learnt {
 
     fn lean(&self) -> Value {
         let l = &self.learning;
-        let mut out = json!({"learning": short(&l.learning, 300), "confidence": l.confidence, "time": l.timestamp});
+        let mut out =
+            json!({"learning": short(&l.learning, 300), "confidence": l.confidence, "time": seconds(&l.timestamp)});
         if let Some(map) = out.as_object_mut() {
             if let Some(f) = &l.function_name {
                 map.insert("function".into(), json!(f));
@@ -223,7 +239,7 @@ impl Row for Learnt {
                 map.insert("script".into(), json!(s));
             }
             if let Some(c) = &l.context {
-                map.insert("context".into(), c.value());
+                map.insert("context".into(), plain_values(&c.value()));
             }
         }
         out
@@ -245,5 +261,12 @@ impl Row for Recurring {
             })
             .collect();
         paint.table(&["", "sure", "last", "scripts", "learning"], rows);
+    }
+
+    fn lean(&self) -> Value {
+        said(json!({
+            "learning": short(&self.learning, 300), "count": self.count, "confidence": self.confidence,
+            "last_seen": seconds(&self.last_seen), "scripts": self.scripts,
+        }))
     }
 }

@@ -26,6 +26,7 @@ mod fuse;
 pub mod graph;
 pub mod history;
 pub mod learnings;
+mod lenient;
 mod nearness;
 pub mod patterns;
 pub mod prune;

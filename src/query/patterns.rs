@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::args::Patterns;
+use super::render::lean::seconds;
 use super::render::paint::{Style, cell, number, plain, short, short_key};
 use super::render::{Paint, Row};
-use super::scope::{EVENT_FIELDS, Scope, hints, split_terms};
+use super::scope::{EVENT_FIELDS, Scope, conditions, hints};
 use super::window::DAY;
 use super::{AskError, Asking};
 use crate::record::template;
@@ -139,13 +140,9 @@ impl Templates {
 /// # Errors
 /// Faulty arguments, and those of the store.
 pub fn patterns(ask: &Asking<'_>, args: &Patterns) -> Result<Answer<Pattern>, AskError> {
-    let (texts, fields) = split_terms(&args.fields, EVENT_FIELDS)?;
-    if let Some(text) = texts.first() {
-        return Err(AskError::usage(format!(
-            "'{text}' is no FIELD=VALUE condition; to match text, use --grep"
-        )));
-    }
-    let scope = Scope::new(&ask.clock, &args.which, &"patterns", fields, Some(DAY))?;
+    let fields = conditions(&args.fields, EVENT_FIELDS, "; to match text, use --grep")?;
+    let mut scope = Scope::of(ask, &args.which, &"patterns", fields, Some(DAY))?;
+    scope.pin(ask)?;
     let mut templates = Templates::default();
     ask.store.scan(&scope.filter, true, &mut |event| {
         templates.take(&event);
@@ -202,7 +199,7 @@ impl Row for Pattern {
         json!({
             "template": short(&self.template, 160), "count": self.count,
             "levels": self.levels.iter().map(|l| (l.level.clone(), json!(l.count))).collect::<serde_json::Map<_, _>>(),
-            "scripts": self.scripts, "last_seen": self.last_seen, "example_key": short_key(&self.example_key),
+            "scripts": self.scripts, "last_seen": seconds(&self.last_seen), "example_key": short_key(&self.example_key),
         })
     }
 }

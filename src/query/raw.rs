@@ -5,12 +5,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::answer::Answer;
-use super::args::Query;
+use super::args::{Query, Which};
 use super::render::paint::{cell, number, short};
 use super::render::{Paint, Row};
+use super::scope::Scope;
 use super::window::{Window, duration};
 use super::{AskError, Asking};
-use crate::store::search::{RawAsk, RawRow};
+use crate::store::search::{After, RawAsk, RawRow};
 
 /// The longest a query may run, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,25 +40,38 @@ pub fn rows(ask: &Asking<'_>, args: &Query, visit: &mut dyn FnMut(RawRow) -> boo
     Ok(ask.store.raw(&question, visit)?)
 }
 
-/// Runs a query and collects its rows.
+/// Runs a query and collects its rows; a cursor goes on behind those of an earlier answer, which is only the same whole
+/// where the query says in which order its rows come.
 ///
 /// # Errors
 /// See [`rows`].
 pub fn query(ask: &Asking<'_>, args: &Query) -> Result<Answer<RawRow>, AskError> {
-    let limit = args.which.limit.unwrap_or(ROWS).max(1);
+    let which = Which {
+        limit: args.which.limit.or(Some(ROWS)),
+        cursor: args.which.cursor.clone(),
+        ..Which::default()
+    };
+    let scope = Scope::new(&ask.clock, &which, &("query", &args.text, &args.bind), Vec::new(), None)?;
+    let (offset, limit) = (scope.offset(), scope.limit);
     let mut items = Vec::new();
-    let mut more = false;
+    let (mut seen, mut more) = (0, false);
     rows(ask, args, &mut |row| {
+        seen += 1;
+        if seen <= offset {
+            return true;
+        }
         more = items.len() == limit;
         if !more {
             items.push(row);
         }
         !more
     })?;
+    let end = offset + items.len();
     let mut answer = Answer::whole(items, Window::default());
+    answer.total = (!more).then_some(end as u64);
     if more {
-        answer.total = None;
         answer.truncated = true;
+        answer.next_cursor = scope.go_on(true, Some(After::Offset(end as u64)));
         answer.hints.push(format!(
             "cut after {limit} rows: see --limit, or -o jsonl, which streams all"
         ));

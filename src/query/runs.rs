@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::args::Runs;
+use super::render::lean::{plain_values, rounded, seconds};
 use super::render::paint::{Style, cell, number, plain, short};
 use super::render::{Paint, Row};
-use super::scope::{RUN_FIELDS, Scope, known_path, split_terms};
+use super::scope::{RUN_FIELDS, Scope, conditions, known_path};
 use super::window::{DAY, parse_stored, show_duration};
 use super::{AskError, Asking};
 use crate::store::admit::{at, name_of};
@@ -66,19 +67,14 @@ pub fn execution(ask: &Asking<'_>, name: &str) -> Result<String, AskError> {
 /// # Errors
 /// Faulty arguments, and those of the store.
 pub fn runs(ask: &Asking<'_>, args: &Runs) -> Result<Answer<RunRow>, AskError> {
-    let (texts, mut fields) = split_terms(&args.fields, RUN_FIELDS)?;
-    if let Some(text) = texts.first() {
-        return Err(AskError::usage(format!(
-            "'{text}' is no FIELD=VALUE condition; a script is named by --script"
-        )));
-    }
+    let mut fields = conditions(&args.fields, RUN_FIELDS, "; a script is named by --script")?;
     let columns = args
         .columns
         .iter()
         .map(|c| Ok((c.clone(), known_path(c, RUN_FIELDS)?)))
         .collect::<Result<Vec<_>, AskError>>()?;
     let question = ("runs", args.status);
-    let scope = Scope::new(&ask.clock, &args.which, &question, fields.clone(), Some(DAY))?;
+    let scope = Scope::of(ask, &args.which, &question, fields.clone(), Some(DAY))?;
     if args.status == Some(super::args::RunStatus::Running) {
         fields.retain(|f| f.path != ["status"]);
     }
@@ -99,13 +95,13 @@ pub fn runs(ask: &Asking<'_>, args: &Runs) -> Result<Answer<RunRow>, AskError> {
         seq: 0,
         key: r.run.execution_id.clone(),
     });
-    let hints = if items.is_empty() {
+    let hints = if items.is_empty() && !page.more {
         no_runs(ask, &scope)?
     } else {
         Vec::new()
     };
     Ok(Answer {
-        next_cursor: after.filter(|_| page.more).map(|a| scope.next(a)),
+        next_cursor: scope.go_on(page.more, after),
         truncated: page.more,
         items,
         total: page.total,
@@ -252,17 +248,17 @@ impl Row for RunRow {
     fn lean(&self) -> Value {
         let mut out = json!({
             "execution_id": self.run.execution_id, "script": self.run.script_name, "status": self.run.status,
-            "start": self.run.start_time, "errors": self.errors,
+            "start": seconds(&self.run.start_time), "errors": self.errors,
         });
         if let Some(map) = out.as_object_mut() {
             if let Some(d) = self.run.duration_seconds {
-                map.insert("duration_seconds".into(), json!(d));
+                map.insert("duration_seconds".into(), json!(rounded(d)));
             }
             if let Some(e) = &self.run.error {
-                map.insert("error".into(), json!(short(e, 200)));
+                map.insert("error".into(), json!(short(e, 120)));
             }
             if let Some(m) = &self.run.metadata {
-                map.insert("metadata".into(), m.value());
+                map.insert("metadata".into(), plain_values(&m.value()));
             }
         }
         out

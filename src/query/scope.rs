@@ -4,9 +4,10 @@ use regex::Regex;
 
 use super::args::Which;
 use super::cursor::{Cursor, digest};
+use super::runs::execution;
 use super::window::{Clock, Window};
 use super::{AskError, Asking};
-use crate::record::Micros;
+use crate::record::{Micros, level, of_number};
 use crate::store::search::{After, FieldIs, Filter, ReadError};
 
 /// Items of an answer unless `--limit` says otherwise.
@@ -22,6 +23,8 @@ pub struct Scope {
     pub limit: usize,
     pub oldest_first: bool,
     pub after: Option<After>,
+    /// What was stored when the first page was asked for, on later pages.
+    stored: Option<i64>,
     digest: u32,
 }
 
@@ -88,6 +91,27 @@ pub const LEARNING_FIELDS: &[&str] = &[
 ];
 
 impl Scope {
+    /// Reads the shared flags as [`Scope::new`] does, where the execution `last` stands for the newest run.
+    ///
+    /// # Errors
+    /// Those of [`Scope::new`] and of the store; [`AskError::NotFound`] where there is no run to be the last.
+    pub fn of(
+        ask: &Asking<'_>,
+        which: &Which,
+        question: &impl std::fmt::Debug,
+        fields: Vec<FieldIs>,
+        reach: Option<Micros>,
+    ) -> Result<Scope, AskError> {
+        if which.execution.as_deref() != Some("last") {
+            return Scope::new(&ask.clock, which, question, fields, reach);
+        }
+        let named = Which {
+            execution: Some(execution(ask, "last")?),
+            ..which.clone()
+        };
+        Scope::new(&ask.clock, &named, question, fields, reach)
+    }
+
     /// Reads the shared flags. `question` tells one question from another (for cursors); without `--since`, the last
     /// `reach` is looked at unless an execution is named.
     ///
@@ -145,11 +169,45 @@ impl Scope {
         Ok(Scope {
             window: Window::new(since, until),
             filter,
-            limit: w.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX),
+            limit: w.limit.unwrap_or(LIMIT).min(LIMIT_MAX),
             oldest_first: w.reverse,
+            stored: cursor.as_ref().and_then(|c| c.stored),
             after: cursor.map(|c| c.after),
             digest,
         })
+    }
+
+    /// For answers whose pages are counted off: all pages are of what was stored when the first was asked for.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn pin(&mut self, ask: &Asking<'_>) -> Result<(), AskError> {
+        let stored = match self.stored {
+            Some(n) => n,
+            None => ask.store.latest()?,
+        };
+        self.stored = Some(stored);
+        self.filter.stored_until = Some(stored);
+        Ok(())
+    }
+
+    /// The same by time, for what is no event: later pages end with the time at which the first was asked for.
+    #[must_use]
+    pub fn pin_time(&mut self, now: Micros) -> Option<Micros> {
+        let first = *self.stored.get_or_insert(now);
+        let until = self.filter.until;
+        match self.after {
+            Some(_) => Some(until.map_or(first, |u| u.min(first))),
+            None => until,
+        }
+    }
+
+    /// The cursor behind the last item, where there is more; behind none, for those who only want to know how many, it
+    /// stands where this answer began.
+    #[must_use]
+    pub fn go_on(&self, more: bool, last: Option<After>) -> Option<String> {
+        let here = || self.after.clone().unwrap_or(After::Offset(0));
+        more.then(|| self.next(last.unwrap_or_else(here)))
     }
 
     /// The cursor behind `after`.
@@ -159,6 +217,7 @@ impl Scope {
             digest: self.digest,
             since: self.filter.since,
             until: self.filter.until,
+            stored: self.stored,
             after,
         }
         .encode()
@@ -183,20 +242,15 @@ pub fn level_no(text: &str) -> Result<i64, AskError> {
     if let Ok(n) = t.parse() {
         return Ok(n);
     }
-    Ok(match t.to_ascii_uppercase().as_str() {
-        "TRACE" => 5,
-        "DEBUG" => 10,
-        "INFO" => 20,
-        "SUCCESS" => 25,
-        "WARN" | "WARNING" => 30,
-        "ERR" | "ERROR" | "EXCEPTION" => 40,
-        "CRITICAL" | "FATAL" => 50,
-        _ => {
-            return Err(AskError::usage(format!(
-                "unknown level '{text}': use trace, debug, info, success, warning, error, critical or a number"
-            )));
-        }
-    })
+    let (name, no) = level(t);
+    // A name that nobody knows has a number too, but not one that was meant.
+    let numbered = name.strip_prefix("LEVEL ").is_some_and(|n| n.parse() == Ok(no));
+    if name == of_number(no) || numbered {
+        return Ok(no);
+    }
+    Err(AskError::usage(format!(
+        "unknown level '{text}': use trace, debug, info, success, warning, error, critical or a number"
+    )))
 }
 
 fn expression(text: &str) -> Result<Regex, AskError> {
@@ -220,7 +274,7 @@ pub fn split_terms(terms: &[String], known: &[&str]) -> Result<(Vec<String>, Vec
         };
         let path = known_path(path, known)?;
         let value = if path == ["level"] {
-            value.to_uppercase()
+            level(value).0.into_owned()
         } else {
             value.to_owned()
         };
@@ -233,6 +287,20 @@ pub fn split_terms(terms: &[String], known: &[&str]) -> Result<(Vec<String>, Vec
         }
     }
     Ok((texts, fields))
+}
+
+/// Conditions alone; `instead` says what to do with a text.
+///
+/// # Errors
+/// A text that is no condition, and what [`split_terms`] refuses.
+pub fn conditions(terms: &[String], known: &[&str], instead: &str) -> Result<Vec<FieldIs>, AskError> {
+    let (texts, fields) = split_terms(terms, known)?;
+    match texts.first() {
+        Some(text) => Err(AskError::usage(format!(
+            "'{text}' is no FIELD=VALUE condition{instead}"
+        ))),
+        None => Ok(fields),
+    }
 }
 
 /// `name.name=value`, else nothing: a text that merely contains a sign of equality stays a text.

@@ -15,9 +15,10 @@ use super::args::Similar;
 use super::errors::{Ever, State, all_time, root_cause, state};
 use super::fuse::Fused;
 use super::nearness::{POOL, nearness};
+use super::render::lean::seconds;
 use super::render::paint::{Style, cell, plain, short, short_key};
 use super::render::{Paint, Row};
-use super::scope::{Scope, hints};
+use super::scope::{EVENT_FIELDS, Scope, conditions, hints};
 use super::{AskError, Asking};
 use crate::record::template;
 use crate::store::admit::words_of;
@@ -73,7 +74,9 @@ struct Sought {
 /// # Errors
 /// Faulty arguments, and those of the store.
 pub fn similar(ask: &Asking<'_>, args: &Similar) -> Result<Answer<Alike>, AskError> {
-    let scope = Scope::new(&ask.clock, &args.which, &("similar", &args.text), Vec::new(), None)?;
+    let fields = conditions(&args.fields, EVENT_FIELDS, "; quote a text of several words")?;
+    let mut scope = Scope::of(ask, &args.which, &("similar", &args.text), fields, None)?;
+    scope.pin(ask)?;
     let sought = sought(ask, &args.text)?;
     let filter = Filter {
         min_level: Some(scope.filter.min_level.unwrap_or(ERROR).max(ERROR)),
@@ -370,7 +373,7 @@ impl Row for Alike {
     fn lean(&self) -> Value {
         let mut out = json!({
             "fingerprint": self.fingerprint, "root_cause": short(&self.root_cause, 200), "same": self.by,
-            "count": self.count, "state": self.state, "last_seen": self.last_seen,
+            "count": self.count, "state": self.state, "last_seen": seconds(&self.last_seen),
             "example_key": short_key(&self.example_key), "scripts": self.scripts,
         });
         if let Some(map) = out.as_object_mut() {

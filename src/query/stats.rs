@@ -1,13 +1,17 @@
 //! `stats`: counts by one or two fields, or what there is.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::args::Stats;
+use super::render::lean::seconds;
 use super::render::paint::{Style, cell, number, plain, short};
 use super::render::{Paint, Row};
-use super::scope::{EVENT_FIELDS, Scope, hints, known_path, split_terms};
+use super::scope::{EVENT_FIELDS, Scope, conditions, hints, known_path};
 use super::window::DAY;
 use super::{AskError, Asking, Window};
 use crate::store::search::{After, By, Count, CountAsk};
@@ -64,12 +68,7 @@ pub struct Overview {
 /// # Errors
 /// Faulty arguments, and those of the store.
 pub fn stats(ask: &Asking<'_>, args: &Stats) -> Result<Found, AskError> {
-    let (texts, fields) = split_terms(&args.fields, EVENT_FIELDS)?;
-    if let Some(text) = texts.first() {
-        return Err(AskError::usage(format!(
-            "'{text}' is no FIELD=VALUE condition; to group, use --by"
-        )));
-    }
+    let fields = conditions(&args.fields, EVENT_FIELDS, "; to group, use --by")?;
     let by = args
         .by
         .iter()
@@ -79,10 +78,11 @@ pub fn stats(ask: &Asking<'_>, args: &Stats) -> Result<Found, AskError> {
     if by.len() > 2 {
         return Err(AskError::usage("--by takes one or two fields"));
     }
-    let scope = Scope::new(&ask.clock, &args.which, &("stats", &args.by), fields, Some(DAY))?;
+    let mut scope = Scope::of(ask, &args.which, &("stats", &args.by), fields, Some(DAY))?;
     if by.is_empty() {
         return overview(ask, &scope).map(Found::Overview);
     }
+    scope.pin(ask)?;
     let (mut groups, complete) = count(ask, &scope, &by)?;
     let by_time = by.iter().position(|(_, b)| matches!(b, By::Hour | By::Day));
     groups.sort_by(|a, b| {
@@ -124,11 +124,18 @@ fn count(ask: &Asking<'_>, scope: &Scope, by: &[(String, By)]) -> Result<(Vec<Gr
     let names: Vec<String> = by.iter().map(|(n, _)| n.clone()).collect();
     let mut groups = Vec::new();
     let mut complete = true;
-    let question = CountAsk {
+    let mut question = CountAsk {
         filter: scope.filter.clone(),
         by: by.iter().map(|(_, b)| b.clone()).collect(),
         newest: false,
     };
+    let timely = |b: &By| matches!(b, By::Hour | By::Day);
+    let local = !ask.clock.counts_in_utc() && question.by.iter().any(timely);
+    if local {
+        // Hours of UTC add up to days and hours of any zone. (Where a zone is off by half an hour, the hour around
+        // midnight counts to the day in which it begins.)
+        question.by.iter_mut().filter(|b| timely(b)).for_each(|b| *b = By::Hour);
+    }
     ask.store.counts(&question, &mut |row| {
         complete = groups.len() < GROUPS_MAX;
         if complete {
@@ -139,7 +146,39 @@ fn count(ask: &Asking<'_>, scope: &Scope, by: &[(String, By)]) -> Result<(Vec<Gr
         }
         complete
     })?;
+    if local {
+        groups = rezone(ask, by, groups);
+    }
     Ok((groups, complete))
+}
+
+/// Groups by hours of UTC as groups by the days and hours of people.
+fn rezone(ask: &Asking<'_>, by: &[(String, By)], groups: Vec<Group>) -> Vec<Group> {
+    let mut merged: HashMap<Vec<Option<String>>, Group> = HashMap::new();
+    for mut group in groups {
+        for (value, (_, by)) in group.row.by.iter_mut().zip(by) {
+            let Some(hour) = value.as_mut().filter(|_| matches!(by, By::Hour | By::Day)) else {
+                continue;
+            };
+            let start = format!("{hour}:00:00Z");
+            *hour = match by {
+                By::Day => ask.clock.day(&start),
+                _ => ask.clock.hour(&start),
+            };
+        }
+        match merged.entry(group.row.by.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(group);
+            }
+            Entry::Occupied(mut held) => {
+                let (held, row) = (&mut held.get_mut().row, group.row);
+                held.count += row.count;
+                held.first = std::mem::take(&mut held.first).min(row.first);
+                held.last = std::mem::take(&mut held.last).max(row.last);
+            }
+        }
+    }
+    merged.into_values().collect()
 }
 
 fn overview(ask: &Asking<'_>, scope: &Scope) -> Result<Overview, AskError> {
@@ -211,7 +250,7 @@ impl Row for Group {
 
 impl Row for Overview {
     fn draw(items: &[Overview], paint: &mut Paint) {
-        for o in items {
+        for o in items.iter().filter(|o| o.events > 0) {
             let show = |t: &Option<String>| t.as_deref().map_or("-".to_owned(), |t| paint.clock.show(t));
             let line = format!(
                 "{} events, from {} to {}",
@@ -254,8 +293,8 @@ impl Row for Overview {
             Value::Object(groups.iter().map(pair).collect())
         };
         json!({
-            "events": self.events, "first_seen": self.first_seen, "last_seen": self.last_seen,
-            "levels": list(&self.levels), "scripts": list(&self.scripts), "hosts": list(&self.hosts),
+            "events": self.events, "first_seen": self.first_seen.as_deref().map(seconds),
+            "last_seen": self.last_seen.as_deref().map(seconds), "levels": list(&self.levels), "scripts": list(&self.scripts), "hosts": list(&self.hosts),
             "truncated": self.truncated, "window": self.window,
         })
     }

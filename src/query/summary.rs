@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::args::Summary;
 use super::events::lean as lean_event;
 use super::patterns::Templates;
+use super::render::lean::{plain_values, rounded, said, seconds};
 use super::render::paint::{Style, cell, number, plain, short, short_key};
 use super::render::{Paint, Row};
 use super::runs::{execution, length};
@@ -205,12 +206,13 @@ impl Row for RunSummary {
 
     fn lean(&self) -> Value {
         let run = self.run.as_ref();
-        json!({
+        said(json!({
             "execution_id": self.execution_id,
             "script": run.map(|r| &r.script_name), "status": run.map(|r| &r.status),
-            "start": run.map(|r| &r.start_time), "duration_seconds": run.and_then(|r| r.duration_seconds),
+            "start": run.map(|r| seconds(&r.start_time)),
+            "duration_seconds": run.and_then(|r| r.duration_seconds).map(rounded),
             "error": run.and_then(|r| r.error.as_deref()).map(|e| short(e, 300)),
-            "metadata": run.and_then(|r| r.metadata.as_ref()).map(|m| m.value()),
+            "metadata": run.and_then(|r| r.metadata.as_ref()).map(|m| plain_values(&m.value())),
             "events": self.total_events,
             "levels": self.levels.iter().map(|l| (l.level.clone(), json!(l.count))).collect::<serde_json::Map<_, _>>(),
             "first_error": self.first_error.as_ref().map(|e| lean_event(e, false)),
@@ -221,7 +223,7 @@ impl Row for RunSummary {
                 .collect::<Vec<_>>(),
             "gaps": self.gaps.iter().map(|g| format!("{:.1}s after [{}] {}", g.seconds, short_key(&g.after_key),
                 short(&g.after_message, 60))).collect::<Vec<_>>(),
-        })
+        }))
     }
 }
 

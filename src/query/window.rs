@@ -129,6 +129,33 @@ impl Clock {
         Some(at.timestamp_micros())
     }
 
+    /// The day that a stored time falls on: people's own, for programs that of UTC.
+    #[must_use]
+    pub fn day(&self, stored: &str) -> String {
+        self.calendar_name(stored, "%Y-%m-%d")
+            .unwrap_or_else(|| stored.get(..10).unwrap_or(stored).to_owned())
+    }
+
+    /// The hour that a stored time falls on, as [`Clock::day`].
+    #[must_use]
+    pub fn hour(&self, stored: &str) -> String {
+        self.calendar_name(stored, "%Y-%m-%dT%H")
+            .unwrap_or_else(|| stored.get(..13).unwrap_or(stored).to_owned())
+    }
+
+    /// Whether days and hours are those of UTC.
+    #[must_use]
+    pub fn counts_in_utc(&self) -> bool {
+        self.utc || self.whole
+    }
+
+    fn calendar_name(&self, stored: &str, form: &str) -> Option<String> {
+        if self.counts_in_utc() {
+            return None;
+        }
+        Some(self.civil(parse_stored(stored)?)?.format(form).to_string())
+    }
+
     /// A stored time for people: `YYYY-MM-DD HH:MM:SS.mmm` in the clock's zone, without the date if it is today's.
     #[must_use]
     pub fn show(&self, stored: &str) -> String {

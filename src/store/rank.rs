@@ -1,7 +1,7 @@
 //! Ranking what is few and has no full-text index of its own: learnings.
 
 use super::admit::words_of;
-use super::search::{LearningAsk, Page};
+use super::search::{After, LearningAsk, Page};
 use super::stored::Learning;
 
 /// Collects a page of learnings that come in order of time.
@@ -9,6 +9,8 @@ pub struct LearningPage<'a> {
     ask: &'a LearningAsk,
     items: Vec<(Learning, Option<f64>)>,
     seen: u64,
+    /// Of those, the ones behind the place where the page begins.
+    behind: u64,
 }
 
 impl<'a> LearningPage<'a> {
@@ -17,6 +19,7 @@ impl<'a> LearningPage<'a> {
             ask,
             items: Vec::new(),
             seen: 0,
+            behind: 0,
         }
     }
 
@@ -39,15 +42,42 @@ impl<'a> LearningPage<'a> {
             }
         };
         self.seen += 1;
-        let within = self.ask.limit + usize::try_from(self.ask.offset).unwrap_or(0);
-        if score.is_some() {
+        if self.ranked() {
             self.items.push((learning, score));
-            if self.items.len() > 2 * within + 1000 {
+            let within = self.ask.limit.saturating_add(self.offset());
+            if self.items.len() > within.saturating_mul(2).saturating_add(1000) {
                 self.rank();
                 self.items.truncate(within);
             }
-        } else if self.seen > self.ask.offset && self.items.len() < self.ask.limit {
-            self.items.push((learning, None));
+        } else if self.is_behind(&learning) {
+            self.behind += 1;
+            if self.items.len() < self.ask.limit {
+                self.items.push((learning, None));
+            }
+        }
+    }
+
+    /// Whether the best come first; else they keep the order in which they come.
+    fn ranked(&self) -> bool {
+        self.ask.words.is_some() && !self.ask.oldest
+    }
+
+    fn offset(&self) -> usize {
+        match self.ask.after {
+            Some(After::Offset(n)) => usize::try_from(n).unwrap_or(usize::MAX),
+            _ => 0,
+        }
+    }
+
+    /// Whether what was just seen belongs to this page or a later one.
+    fn is_behind(&self, learning: &Learning) -> bool {
+        match &self.ask.after {
+            None => true,
+            Some(After::Offset(n)) => self.seen > *n,
+            Some(After::Position { timestamp, key, .. }) => {
+                let (here, from) = ((&learning.timestamp, &learning.key), (timestamp, key));
+                if self.ask.oldest { here > from } else { here < from }
+            }
         }
     }
 
@@ -58,16 +88,16 @@ impl<'a> LearningPage<'a> {
     }
 
     pub fn finish(mut self) -> Page<(Learning, Option<f64>)> {
-        if self.ask.words.is_some() {
+        let mut behind = self.behind;
+        if self.ranked() {
             self.rank();
-            let offset = usize::try_from(self.ask.offset)
-                .unwrap_or(usize::MAX)
-                .min(self.items.len());
+            let offset = self.offset().min(self.items.len());
             self.items.drain(..offset);
             self.items.truncate(self.ask.limit);
+            behind = self.seen.saturating_sub(offset as u64);
         }
         Page {
-            more: self.seen > self.ask.offset + self.items.len() as u64,
+            more: behind > self.items.len() as u64,
             items: self.items,
             total: Some(self.seen),
         }

@@ -75,6 +75,8 @@ pub struct Filter {
     /// Matches the message, or the exception's type, value or traceback.
     pub grep: Option<Regex>,
     pub fields: Vec<FieldIs>,
+    /// Only what was stored when [`Search::latest`] said so: later pages of an answer are cut from the same whole.
+    pub stored_until: Option<i64>,
 }
 
 /// The order of a page.
@@ -199,7 +201,7 @@ pub struct RunAsk {
     pub count: bool,
 }
 
-/// Asks for a page of learnings: best match first with words, else newest first.
+/// Asks for a page of learnings: newest first or oldest first, or with words the best match first.
 #[derive(Clone, Debug, Default)]
 pub struct LearningAsk {
     pub since: Option<Micros>,
@@ -212,7 +214,7 @@ pub struct LearningAsk {
     pub grep: Option<Regex>,
     pub fields: Vec<FieldIs>,
     pub oldest: bool,
-    pub offset: u64,
+    pub after: Option<After>,
     pub limit: usize,
 }
 
@@ -307,6 +309,9 @@ pub trait Search: Send + Sync {
 
     /// Events stored since `mark`, in the order of storing, at most `limit`; without a mark none, but where to begin.
     fn tail(&self, filter: &Filter, mark: Option<Mark>, limit: usize) -> Result<(Vec<Event>, Mark), ReadError>;
+
+    /// A number for what is stored by now; it only grows. See [`Filter::stored_until`].
+    fn latest(&self) -> Result<i64, ReadError>;
 
     /// Groups events; groups come in no certain order.
     fn counts(&self, ask: &CountAsk, visit: Visit<'_, Count>) -> Result<(), ReadError>;

@@ -27,6 +27,7 @@ mod monitor;
 mod notes_agent;
 mod place;
 mod query_arango;
+mod query_asked;
 mod query_cli;
 mod query_large;
 mod query_more;

@@ -415,7 +415,7 @@ pub fn others(store: &dyn Search) -> Vec<String> {
         LearningAsk::default(),
         LearningAsk {
             oldest: true,
-            offset: 3,
+            after: Some(After::Offset(3)),
             ..LearningAsk::default()
         },
         LearningAsk {

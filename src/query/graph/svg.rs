@@ -135,10 +135,11 @@ fn head(graph: &Graph, clock: &Clock, out: &mut String) {
             line.push(show_duration((s * 1e6) as i64));
         }
     }
-    line.push(format!("{} events", graph.metadata.total_logs));
-    let errors = graph.nodes.iter().filter(|n| n.level_no >= 40).count();
+    let counted = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    line.push(counted(graph.metadata.total_logs, "event"));
+    let errors = graph.nodes.iter().filter(|n| n.level_no >= 40).count() as u64;
     if errors > 0 {
-        line.push(format!("{errors} errors"));
+        line.push(counted(errors, "error"));
     }
     let _ = writeln!(
         out,
@@ -181,7 +182,7 @@ fn arcs(graph: &Graph, places: &HashMap<&str, i64>, out: &mut String) {
         let _ = writeln!(
             out,
             "  <text class=\"kind\" x=\"{}\" y=\"{}\" text-anchor=\"end\" style=\"fill:{colour}\">{}</text>",
-            LINE - reach * 3 / 4 - 4,
+            LINE - reach * 3 / 4 - 8,
             i64::midpoint(from, to) + 3,
             escape(&kind.replace('_', " ").to_lowercase())
         );

@@ -2,6 +2,7 @@
 //!
 //! A row type says both of itself ([`Row`]); [`paint`] knows colours, widths and how log text is made harmless.
 
+pub mod lean;
 pub mod paint;
 
 use serde::Serialize;

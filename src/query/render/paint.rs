@@ -2,6 +2,8 @@
 //!
 //! Log text is data: control characters in it are shown as what they are and never reach the terminal.
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::query::window::Clock;
 use crate::store::stored::Event;
 
@@ -145,7 +147,8 @@ impl Paint {
         self.line(Style::Bold, text);
     }
 
-    /// Columns as wide as their widest cell; the last is not padded. Nothing is drawn without rows.
+    /// Columns as wide as their widest cell on a terminal, where some characters take two places and some none; the
+    /// last is not padded. Nothing is drawn without rows.
     pub fn table(&mut self, head: &[&str], rows: Vec<Vec<Cell>>) {
         if rows.is_empty() {
             return;
@@ -154,10 +157,10 @@ impl Paint {
             let cells = rows
                 .iter()
                 .filter_map(|r| r.get(i))
-                .map(|c| c.text.chars().count())
+                .map(|c| c.text.width())
                 .max()
                 .unwrap_or(0);
-            cells.max(head.get(i).map_or(0, |h| h.chars().count()))
+            cells.max(head.get(i).map_or(0, |h| h.width()))
         };
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
         let right = |i: usize| rows.iter().filter_map(|r| r.get(i)).all(|c| c.right);
@@ -176,7 +179,7 @@ impl Paint {
 
     fn row(&mut self, cells: &[Cell], widths: &[usize]) {
         for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
-            let gap = " ".repeat(width.saturating_sub(cell.text.chars().count()));
+            let gap = " ".repeat(width.saturating_sub(cell.text.width()));
             let last = i + 1 == cells.len();
             if cell.right {
                 self.out.push_str(&gap);
@@ -291,7 +294,8 @@ fn harmless(text: &str, lines: bool) -> String {
 
 /// Control characters, and those that turn the direction of text.
 fn is_hidden(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]
@@ -330,6 +334,20 @@ mod tests {
             vec![vec![cell("etl"), number(5)], vec![cell("longer"), number(12)]],
         );
         assert_eq!(p.out, "script   n\netl      5\nlonger  12\n");
+    }
+
+    #[test]
+    fn wide_characters_and_those_without_width_keep_columns_aligned() {
+        let mut p = paint(false);
+        p.table(
+            &["script", "n"],
+            vec![
+                vec![cell("夜間"), number(1)],
+                vec![cell("e\u{301}tl"), number(2)],
+                vec![cell("😀"), number(3)],
+            ],
+        );
+        assert_eq!(p.out, "script  n\n夜間    1\ne\u{301}tl     2\n😀      3\n");
     }
 
     #[test]

@@ -48,7 +48,9 @@ fn run(row: &crate::store::runs::RunRow) -> Run {
 
 impl Contents {
     fn admitted(&self, filter: &Filter) -> Vec<&Event> {
-        let mut found: Vec<&Event> = self.events.iter().filter(|e| filter.admits(e)).collect();
+        let stored = filter.stored_until.and_then(|n| usize::try_from(n).ok());
+        let known = self.events.iter().take(stored.unwrap_or(usize::MAX));
+        let mut found: Vec<&Event> = known.filter(|e| filter.admits(e)).collect();
         found.sort_by(|a, b| a.position().cmp(&b.position()));
         found
     }
@@ -291,6 +293,10 @@ impl Search for MemoryStore {
             }
             Ok((items, Mark(vec![reached.to_string()])))
         })
+    }
+
+    fn latest(&self) -> Result<i64, ReadError> {
+        Ok(self.look(|c| i64::try_from(c.events.len()).unwrap_or(i64::MAX)))
     }
 
     fn counts(&self, ask: &CountAsk, visit: Visit<'_, Count>) -> Result<(), ReadError> {

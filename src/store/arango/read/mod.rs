@@ -107,6 +107,14 @@ impl ArangoReader {
         Ok(rows)
     }
 
+    /// When the newest event was taken in; empty without events.
+    fn newest_ingested(&self) -> Result<String, ReadError> {
+        let file = include_str!("../queries/newest_ingested.aql");
+        let (query, binds) = complete(file, &Where::default(), &[], json!({}));
+        let newest: Vec<String> = self.all(&query, &binds)?;
+        Ok(newest.into_iter().next().unwrap_or_default())
+    }
+
     /// A query that deletes. Returns how many documents it did delete.
     fn change(&self, file: &str, binds: &Value) -> Result<u64, ReadError> {
         let stats = self.wait(self.client.change_with(file, binds))?;
@@ -276,12 +284,14 @@ impl Search for ArangoReader {
         self.each(&query, &binds, RUNTIME, visit)
     }
 
+    fn latest(&self) -> Result<i64, ReadError> {
+        let newest = self.newest_ingested()?;
+        Ok(crate::store::runs::parse_time(&newest).unwrap_or(0))
+    }
+
     fn tail(&self, filter: &Filter, mark: Option<Mark>, limit: usize) -> Result<(Vec<Event>, Mark), ReadError> {
         let Some(Mark(mark)) = mark else {
-            let file = include_str!("../queries/newest_ingested.aql");
-            let (query, binds) = complete(file, &Where::default(), &[], json!({}));
-            let newest: Vec<String> = self.all(&query, &binds)?;
-            let from = newest.into_iter().next().unwrap_or_default();
+            let from = self.newest_ingested()?;
             // What is there at this time is not new.
             let (_, Mark(seen)) = self.tail(&Filter::default(), Some(Mark(vec![from.clone()])), 10_000)?;
             return Ok((Vec::new(), Mark(seen)));

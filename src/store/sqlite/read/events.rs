@@ -182,10 +182,14 @@ pub fn scan(db: &Connection, filter: &Filter, oldest_first: bool, visit: Visit<'
     Ok(())
 }
 
+/// The number of the newest row.
+pub fn latest(db: &Connection) -> Result<i64, Fault> {
+    let sql = "SELECT coalesce(max(id), 0) FROM log_events";
+    Ok(db.prepare_cached(sql)?.query_row([], |r| r.get(0))?)
+}
+
 pub fn tail(db: &Connection, filter: &Filter, mark: Option<Mark>, limit: usize) -> Result<(Vec<Event>, Mark), Fault> {
-    let last: i64 = db
-        .prepare_cached("SELECT coalesce(max(id), 0) FROM log_events")?
-        .query_row([], |r| r.get(0))?;
+    let last = latest(db)?;
     let Some(from) = mark
         .as_ref()
         .and_then(|m| m.0.first())

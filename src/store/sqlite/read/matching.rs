@@ -76,22 +76,8 @@ pub fn matching(db: &Connection, ask: &EventAsk, words: &Words) -> Result<Page<(
     };
     let wanted = ask.limit.saturating_add(offset).saturating_add(1);
     let by_score = ask.order == Order::Score;
-    let mut clauses = Clauses::default();
-    let expression = expression(words);
-    let mut rest = ask.filter.clone();
-    let set = match has_conditions(&rest) && is_frequent(db, &expression)? {
-        true => allowed(db, &rest)?,
-        false => None,
-    };
-    clauses.add("log_events_fts MATCH ?", [Value::Text(expression)]);
-    if let Some((set, others)) = set {
-        admit_only(db, set)?;
-        clauses.add("lg_among(f.rowid)", []);
-        rest = others;
-    }
-    let conditions = has_conditions(&rest);
-    clauses.events(&rest);
-    let join = if conditions || !by_score {
+    let (clauses, looked_up) = conditions(db, &ask.filter, words)?;
+    let join = if looked_up || !by_score {
         " JOIN log_events e ON e.id = f.rowid"
     } else {
         ""
@@ -140,6 +126,32 @@ pub fn matching(db: &Connection, ask: &EventAsk, words: &Words) -> Result<Page<(
     }
     let total = (ask.count && seen <= COUNT_MAX).then_some(seen);
     Ok(Page { items, total, more })
+}
+
+/// What a match must be; and whether its row has to be looked up to tell.
+fn conditions(db: &Connection, filter: &Filter, words: &Words) -> Result<(Clauses, bool), Fault> {
+    let mut clauses = Clauses::default();
+    let expression = expression(words);
+    let mut rest = Filter {
+        stored_until: None,
+        ..filter.clone()
+    };
+    let set = match has_conditions(&rest) && is_frequent(db, &expression)? {
+        true => allowed(db, &rest)?,
+        false => None,
+    };
+    clauses.add("log_events_fts MATCH ?", [Value::Text(expression)]);
+    if let Some(id) = filter.stored_until {
+        clauses.add("f.rowid <= ?", [Value::Integer(id)]);
+    }
+    if let Some((set, others)) = set {
+        admit_only(db, set)?;
+        clauses.add("lg_among(f.rowid)", []);
+        rest = others;
+    }
+    let looked_up = has_conditions(&rest);
+    clauses.events(&rest);
+    Ok((clauses, looked_up))
 }
 
 /// Whether the filter has any condition.

@@ -192,6 +192,10 @@ impl Search for SqliteReader {
         self.ask(|db| events::tail(db, filter, mark, limit))
     }
 
+    fn latest(&self) -> Result<i64, ReadError> {
+        self.ask(events::latest)
+    }
+
     fn counts(&self, ask: &CountAsk, visit: Visit<'_, Count>) -> Result<(), ReadError> {
         self.ask(|db| groups::counts(db, ask, visit))
     }

@@ -20,8 +20,9 @@ use crate::store::search::{RawAsk, RawRow, ReadError, Visit};
 /// Bytes of one value or row.
 const VALUE_MAX: i32 = 32 << 20;
 
-/// Pragmas that describe the schema.
-const PRAGMAS: [&str; 6] = [
+/// Pragmas that describe the schema, and the one by which full text finds out whether it is up to date.
+const PRAGMAS: [&str; 7] = [
+    "data_version",
     "table_info",
     "table_xinfo",
     "table_list",
