@@ -1,7 +1,8 @@
 //! Making an answer small enough.
 //!
 //! Lists lose items from their end (and the cursor then stands behind the last that is left); a single object has its
-//! long texts and lists cut, step by step, with a mark at each cut.
+//! long texts and lists cut, step by step, with a mark at each cut, and where that is not enough, its largest fields
+//! left out by name.
 
 use serde_json::{Map, Value, json};
 
@@ -71,7 +72,25 @@ pub fn fitting(answer: &Value, max: usize) -> Option<usize> {
     Some(n)
 }
 
-/// The value with its long texts and lists cut until it fits, or as far as that goes.
+/// What stays of an object whatever its size: it is short, and says what the rest is.
+const KEPT: [&str; 14] = [
+    "returned",
+    "total",
+    "truncated",
+    "next_cursor",
+    "window",
+    "note",
+    "left_out",
+    "_key",
+    "key",
+    "timestamp",
+    "time",
+    "level",
+    "execution_id",
+    "recorded",
+];
+
+/// The value with its long texts and lists cut until it fits.
 #[must_use]
 pub fn shrink(mut value: Value, max: usize) -> Value {
     for (text, list) in STEPS {
@@ -83,7 +102,45 @@ pub fn shrink(mut value: Value, max: usize) -> Value {
             map.insert("truncated".into(), json!(true));
         }
     }
+    leave_out(&mut value, max);
     value
+}
+
+/// Leaves out the largest fields, and names them, until the rest fits.
+fn leave_out(value: &mut Value, max: usize) {
+    while value.to_string().len() > max {
+        let Some(map) = value.as_object_mut() else { return };
+        let free = map
+            .iter()
+            .filter(|(name, v)| !KEPT.contains(&name.as_str()) && **v != json!([]));
+        let Some(largest) = free
+            .max_by_key(|(_, v)| v.to_string().len())
+            .map(|(name, _)| name.clone())
+        else {
+            return;
+        };
+        map.remove(&largest);
+        let gone = map.entry("left_out").or_insert_with(|| json!([]));
+        if let Some(names) = gone.as_array_mut() {
+            names.push(json!(largest));
+        }
+        if largest == "items" {
+            map.insert("items".into(), json!([]));
+            map.insert("returned".into(), json!(0));
+        }
+    }
+}
+
+/// A message for a model, at most some `max` bytes long.
+#[must_use]
+pub fn message(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let end = (0..=max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let left = text.len() - end;
+        text.truncate(end);
+        text.push_str(&format!("…(+{left} bytes)"));
+    }
+    text
 }
 
 fn cut(value: &mut Value, text: usize, list: usize, top: bool) {

@@ -8,6 +8,7 @@ use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::arguments::fitted;
 use super::fit;
 use crate::query::answer::Answer;
 use crate::query::record::Recorder;
@@ -21,17 +22,39 @@ pub const TOOLS_MAX: usize = 12;
 pub struct Offer {
     pub name: &'static str,
     pub about: &'static str,
-    pub schema: fn() -> Value,
+    takes: fn() -> Takes,
     pub writes: bool,
     /// Answered, but not listed.
     hidden: bool,
 }
 
-const fn offer(name: &'static str, about: &'static str, schema: fn() -> Value) -> Offer {
+impl Offer {
+    /// The schema that is shown.
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        (self.takes)().schema
+    }
+
+    /// All properties that are understood, by name.
+    #[must_use]
+    pub fn properties(&self) -> Map<String, Value> {
+        (self.takes)().all
+    }
+}
+
+/// What a tool takes.
+struct Takes {
+    /// The schema that is shown: small.
+    schema: Value,
+    /// All properties that are understood, by name.
+    all: Map<String, Value>,
+}
+
+const fn offer(name: &'static str, about: &'static str, takes: fn() -> Takes) -> Offer {
     Offer {
         name,
         about,
-        schema,
+        takes,
         writes: false,
         hidden: false,
     }
@@ -40,54 +63,67 @@ const fn offer(name: &'static str, about: &'static str, schema: fn() -> Value) -
 /// Shared flags that models are told of.
 const SHARED: [&str; 7] = ["limit", "since", "until", "level", "execution", "script", "cursor"];
 
+/// What models are told of flags that several tools share, in fewer words than a person who reads it once.
+const IN_SHORT: [(&str, &str); 8] = [
+    ("limit", "Most items [default: 20]"),
+    ("since", "10m, 2h ago, yesterday, RFC 3339, epoch seconds"),
+    ("until", "As since"),
+    ("level", "This and above: warning, ERROR, 25"),
+    ("execution", "Execution id, or last"),
+    ("script", "Script name"),
+    ("cursor", "next_cursor of the answer before"),
+    ("grep", "Regular expression on message and exception"),
+];
+
 static OFFERS: [Offer; 15] = [
     offer(
         "search",
         "Full-text search of all logs, best match first; without text the newest events. One short line an event; the \
          rest by get.",
-        || schema::<args::Search>(&[&SHARED[..], &["text", "sort", "grep"]].concat(), json!({})),
+        || takes::<args::Search>(&[&SHARED[..], &["text", "sort", "grep"]].concat(), json!({})),
     ),
     offer(
         "get",
         "One event whole by its key, with its traceback; context N adds its neighbours in the run.",
-        || schema::<args::Get>(&["key", "context"], json!({})),
+        || takes::<args::Get>(&["key", "context"], json!({})),
     ),
     offer(
         "errors",
         "What failed, grouped by fingerprint: count, first and last seen, root cause, state (open, resolved, returned \
          after its fix). With execution: each error of that run with what happened around it.",
-        || schema::<args::Errors>(&[&SHARED[..], &["fields", "new", "grep"]].concat(), json!({})),
+        || takes::<args::Errors>(&[&SHARED[..], &["fields", "new", "grep"]].concat(), json!({})),
     ),
     offer(
         "similar",
         "Has this error been seen before, and how was it fixed? Takes an error's text or an event's key; looks at all \
          time.",
-        || schema::<args::Similar>(&["text", "limit", "script"], json!({})),
+        || takes::<args::Similar>(&["text", "limit", "script"], json!({})),
     ),
     offer(
         "patterns",
         "Messages grouped by template (numbers and ids masked), most frequent first.",
-        || schema::<args::Patterns>(&[&SHARED[..], &["fields", "grep"]].concat(), json!({})),
+        || takes::<args::Patterns>(&[&SHARED[..], &["fields"]].concat(), json!({})),
     ),
     offer(
         "stats",
         "Counts by one or two fields, or over time; without by, which scripts, hosts and levels there are.",
-        || schema::<args::Stats>(&[&SHARED[..], &["by", "fields"]].concat(), json!({})),
+        || takes::<args::Stats>(&[&SHARED[..], &["by", "fields"]].concat(), json!({})),
     ),
     offer(
         "runs",
         "What ran: executions with status, start, duration, errors, metadata. With history=true: success rate and \
          durations by day, run or version of a script, or of all scripts with the worst change first.",
         || {
-            let history = schema::<args::History>(&["days", "by"], json!({}));
-            let mut more = history.get("properties").cloned().unwrap_or_default();
+            let history = takes::<args::History>(&["days", "by"], json!({}));
+            let mut more = history.schema.get("properties").cloned().unwrap_or_default();
             if let Some(map) = more.as_object_mut() {
                 map.insert(
                     "history".into(),
                     json!({"type": "boolean", "description": "Totals over days instead of runs"}),
                 );
             }
-            schema::<args::Runs>(&[&SHARED[..], &["fields", "status"]].concat(), more)
+            let names = ["limit", "since", "until", "script", "cursor", "fields", "status"];
+            takes::<args::Runs>(&names, more)
         },
     ),
     offer(
@@ -96,14 +132,14 @@ static OFFERS: [Offer; 15] = [
         || {
             let include = json!({"include": {"type": "array", "items": {"enum": ["response", "graph"]},
                 "description": "Also its structured response, or how its events are related"}});
-            schema::<args::Summary>(&["execution_id"], include)
+            takes::<args::Summary>(&["execution_id"], include)
         },
     ),
     offer(
         "learnings",
         "What scripts and agents learnt earlier; recurring=true for what was learnt more than once.",
         || {
-            schema::<args::Learnings>(
+            takes::<args::Learnings>(
                 &[
                     "text",
                     "min_confidence",
@@ -121,12 +157,12 @@ static OFFERS: [Offer; 15] = [
         "query",
         "Ask the store in its own language (SQL on the embedded store, AQL on ArangoDB), read-only. Tables: log_events, \
          script_runs, agent_learnings, log_causality.",
-        || schema::<args::Query>(&["text", "bind", "limit"], json!({})),
+        || takes::<args::Query>(&["text", "bind", "limit"], json!({})),
     ),
     Offer {
         writes: true,
         ..offer("learn", "Record something worth knowing next time.", || {
-            schema::<args::Learn>(
+            takes::<args::Learn>(
                 &[
                     "text",
                     "function",
@@ -143,25 +179,25 @@ static OFFERS: [Offer; 15] = [
     Offer {
         writes: true,
         ..offer("fix", "Record that an error was fixed, and how.", || {
-            schema::<args::Fix>(&["target", "text", "rationale"], json!({}))
+            takes::<args::Fix>(&["target", "text", "rationale"], json!({}))
         })
     },
     Offer {
         hidden: true,
         ..offer("history", "Totals over days.", || {
-            schema::<args::History>(&["name", "days", "by"], json!({}))
+            takes::<args::History>(&["name", "days", "by"], json!({}))
         })
     },
     Offer {
         hidden: true,
         ..offer("response", "Newest response.", || {
-            schema::<args::Response>(&["name", "execution"], json!({}))
+            takes::<args::Response>(&["name", "execution"], json!({}))
         })
     },
     Offer {
         hidden: true,
         ..offer("graph", "Relations in a run.", || {
-            schema::<args::Graph>(&["execution_id"], json!({}))
+            takes::<args::Graph>(&["execution_id"], json!({}))
         })
     },
 ];
@@ -181,20 +217,30 @@ pub fn find(name: &str, allow_write: bool) -> Option<&'static Offer> {
     OFFERS.iter().find(|o| o.name == name && (allow_write || !o.writes))
 }
 
-/// A small schema: the named properties of `T`'s own, and `more`.
-fn schema<T: JsonSchema>(names: &[&str], more: Value) -> Value {
+/// All properties of `T`'s own and `more`; shown are the named ones, and `more`.
+fn takes<T: JsonSchema>(names: &[&str], more: Value) -> Takes {
     let generator = SchemaSettings::draft07()
         .with(|s| s.inline_subschemas = true)
         .into_generator();
     let whole = generator.into_root_schema_for::<T>().to_value();
+    let mut all: Map<String, Value> = whole
+        .get("properties")
+        .and_then(Value::as_object)
+        .map(|p| p.iter().map(|(name, p)| (name.clone(), simple(p.clone()))).collect())
+        .unwrap_or_default();
     let mut properties = Map::new();
     for name in names {
-        if let Some(property) = whole.get("properties").and_then(|p| p.get(name)) {
-            properties.insert((*name).to_owned(), simple(property.clone()));
+        if let Some(property) = all.get(*name) {
+            let mut property = property.clone();
+            if let Some((_, short)) = IN_SHORT.iter().find(|(n, _)| n == name) {
+                property["description"] = json!(short);
+            }
+            properties.insert((*name).to_owned(), property);
         }
     }
     if let Value::Object(more) = more {
-        properties.extend(more);
+        properties.extend(more.clone());
+        all.extend(more);
     }
     let mut out = json!({"type": "object", "properties": properties});
     if let (Some(required), Some(map)) = (whole.get("required").and_then(Value::as_array), out.as_object_mut()) {
@@ -203,7 +249,7 @@ fn schema<T: JsonSchema>(names: &[&str], more: Value) -> Value {
             map.insert("required".into(), json!(kept));
         }
     }
-    out
+    Takes { schema: out, all }
 }
 
 /// A property without what says nothing to a model: null as a type, formats, defaults.
@@ -299,78 +345,9 @@ pub fn call<'r>(
     }
 }
 
-/// Arguments that every reading tool takes although not every schema shows them, and other names of theirs.
-const UNSHOWN: [&str; 14] = [
-    "limit",
-    "since",
-    "until",
-    "level",
-    "execution",
-    "script",
-    "host",
-    "tag",
-    "grep",
-    "reverse",
-    "cursor",
-    "execution_id",
-    "name",
-    "fields",
-];
-
-/// The arguments as the schema wants them: models write numbers as text, and lists with commas. What the tool does not
-/// know is refused, since an answer that silently leaves out a condition misleads.
-fn fitted(tool: &Offer, arguments: &Value) -> Result<Value, AskError> {
-    let schema = (tool.schema)();
-    let known = schema
-        .get("properties")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
-    let mut fitted = arguments.clone();
-    let Some(map) = fitted.as_object_mut() else {
-        return Ok(fitted);
-    };
-    for (name, value) in map.iter_mut() {
-        let Some(property) = known.get(name) else {
-            if UNSHOWN.contains(&name.as_str()) {
-                continue;
-            }
-            let near = known
-                .keys()
-                .max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
-            let names: Vec<&str> = known.keys().map(String::as_str).collect();
-            return Err(AskError::usage(format!(
-                "{} has no argument '{name}': did you mean {}? It takes {}",
-                tool.name,
-                near.map_or("", String::as_str),
-                names.join(", ")
-            )));
-        };
-        let Some(text) = value.as_str().map(str::trim) else {
-            continue;
-        };
-        match property.get("type").and_then(Value::as_str) {
-            Some("integer" | "number" | "boolean") => {
-                if let Ok(read @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str(text) {
-                    *value = read;
-                }
-            }
-            Some("array") if name == "by" || name == "tag" => {
-                *value = text.split(',').map(|part| Value::from(part.trim())).collect();
-            }
-            _ => {}
-        }
-    }
-    Ok(fitted)
-}
-
-/// The arguments of a verb from JSON. Nulls are as good as absent.
+/// The arguments of a verb from JSON.
 fn read<T: DeserializeOwned>(arguments: &Value) -> Result<T, AskError> {
-    let mut given = arguments.clone();
-    if let Some(map) = given.as_object_mut() {
-        map.retain(|_, v| !v.is_null());
-    }
-    serde_json::from_value(given).map_err(|e| AskError::usage(format!("the arguments do not fit: {e}")))
+    serde_json::from_value(arguments.clone()).map_err(|e| AskError::usage(format!("the arguments do not fit: {e}")))
 }
 
 fn single(max: usize, value: Value) -> Result<Value, AskError> {
@@ -458,7 +435,7 @@ mod tests {
         assert_eq!(offered(false).len(), listed.len() - 2);
         let mut bytes = 0;
         for offer in listed {
-            let schema = (offer.schema)();
+            let schema = offer.schema();
             let text = schema.to_string();
             assert!(
                 !text.contains("null") && !text.contains("$ref"),
@@ -474,12 +451,12 @@ mod tests {
             }
             bytes += text.len() + offer.about.len();
         }
-        assert!(bytes < 13_000, "{bytes}");
+        assert!(bytes < 7_000, "{bytes}");
     }
 
     #[test]
     fn required_arguments_are_said() {
-        let get = (find("get", false).unwrap().schema)();
+        let get = find("get", false).unwrap().schema();
         assert_eq!(get["required"], json!(["key"]));
         assert_eq!(get["properties"]["context"]["type"], "integer");
     }

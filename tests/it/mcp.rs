@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{logagent, python_with_loguru, say};
-use crate::sample::{self, A, BAD_ROW, C, D, TIMEOUT, key};
+use crate::sample::{self, A, B, BAD_ROW, C, D, TIMEOUT, key};
 
 /// A conversation in JSON lines.
 pub struct Talk {
@@ -244,6 +244,207 @@ fn numbers_in_text_and_lists_with_commas_are_understood_and_times_are_whole() {
     let hint = none["hints"][0].as_str().unwrap();
     assert!(hint.contains("newest from 2026-11-10T"), "{hint}");
     talk.end();
+}
+
+#[test]
+fn arguments_are_understood_as_they_are_meant_and_none_is_left_out_in_silence() {
+    let dir = sample::directory();
+    let (mut talk, _) = Talk::start(dir.path(), &[], "2025-06-18");
+    let total = |talk: &mut Talk, tool: &str, arguments: Value| talk.call(tool, arguments).0["total"].clone();
+    assert_eq!(total(&mut talk, "search", json!({"execution_id": B})), 4);
+    assert_eq!(total(&mut talk, "search", json!({"run": "last"})), 1);
+    assert_eq!(
+        total(
+            &mut talk,
+            "search",
+            json!({"text": "processed", "fields": "extra_data.user=1"})
+        ),
+        7
+    );
+    assert_eq!(
+        total(&mut talk, "search", json!({"query": "customers", "script_name": "etl"})),
+        1
+    );
+    assert_eq!(total(&mut talk, "search", json!({"level": 40, "limit": 1.0})), 4);
+    assert_eq!(
+        total(
+            &mut talk,
+            "search",
+            json!({"since": 1_794_268_800, "level": "ERROR", "until": null})
+        ),
+        4
+    );
+    let runs = json!({"status": "FAILED", "since": "2026-11-01", "name": "etl"});
+    assert_eq!(total(&mut talk, "runs", runs), 1);
+    let counted = json!({"by": ["script,level"], "since": "2026-11-01"});
+    assert_eq!(total(&mut talk, "stats", counted), 7);
+    let (row, _) = talk.call(
+        "query",
+        json!({"text": "SELECT :a AS a, :b AS b", "bind": {"a": "x", "b": 7}}),
+    );
+    assert_eq!(row["items"][0], json!({"a": "x", "b": 7}));
+    let (event, _) = talk.call("get", json!({"key": key(C, 1), "before": 1, "limit": 5}));
+    assert_eq!(event["before"].as_array().unwrap().len(), 1);
+    let (around, _) = talk.call("errors", json!({"execution": C, "context": "40s"}));
+    assert_eq!(around["items"][0]["context"].as_array().unwrap().len(), 2);
+    for (tool, arguments) in [
+        ("summary", json!({"execution_id": A, "since": "1h"})),
+        ("get", json!({"key": key(C, 1), "level": "error"})),
+        ("learnings", json!({"follow": true})),
+    ] {
+        let answer = talk.ask("tools/call", json!({"name": tool, "arguments": arguments}));
+        let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("has no argument"), "{tool}: {text}");
+    }
+    talk.end();
+}
+
+#[test]
+fn no_answer_is_larger_than_the_bound_whatever_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut batch = logagent::store::Batch::default();
+    let long = |c: &str, n: usize| c.repeat(n);
+    let exception = json!({"type": long("T", 300), "value": long("ä", 9000), "traceback": long("line of a traceback\n", 4000),
+        "chain": [{"type": long("T", 300), "value": long("ä", 9000)}]});
+    for n in 0..30 {
+        sample::Ev::new(
+            A,
+            n,
+            sample::at(10, 0, n as i64),
+            ("ERROR", 40),
+            &format!("{n} {}", long("message ", 4000)),
+        )
+        .with("exception", exception.clone())
+        .with("fingerprint", json!(format!("{n:016x}")))
+        .with("tags", (0..200).map(|t| json!(format!("tag {t}"))).collect())
+        .with(
+            "extra_data",
+            json!({"response": {"rows": vec![long("x", 200); 500]}, "deep": [[[[long("y", 5000)]]]]}),
+        )
+        .put(&mut batch);
+        let learning = json!({"_key": format!("l{n}"), "timestamp": logagent::record::format_time(sample::at(10, 0, 1)),
+            "execution_id": A, "learning": long("learnt ", 4000), "context": {"c": long("z", 9000)}, "confidence": 0.5});
+        batch.learnings.push(learning.to_string().as_bytes());
+    }
+    sample::store(&dir.path().join(".logagent/logs.db"), batch);
+    for max in [200, 700, 8000] {
+        let (mut talk, _) = Talk::start(dir.path(), &["--max-tokens", &max.to_string()], "2025-06-18");
+        for (tool, arguments) in [
+            ("get", json!({"key": key(A, 3)})),
+            ("get", json!({"key": key(A, 3), "context": 100})),
+            ("search", json!({"limit": 1000})),
+            ("search", json!({"text": "message", "limit": 1})),
+            ("errors", json!({"since": "2026-11-01"})),
+            ("errors", json!({"execution": A})),
+            ("similar", json!({"text": "message"})),
+            ("patterns", json!({"since": "2026-11-01"})),
+            ("stats", json!({"since": "2026-11-01"})),
+            ("stats", json!({"by": "message", "since": "2026-11-01"})),
+            ("summary", json!({"execution_id": A, "include": ["response", "graph"]})),
+            ("learnings", json!({})),
+            ("response", json!({"name": "etl", "limit": 3})),
+            ("graph", json!({"execution_id": A})),
+            ("query", json!({"text": "SELECT * FROM log_events"})),
+        ] {
+            let (answer, bytes) = talk.call(tool, arguments.clone());
+            assert!(bytes <= max * 3, "{tool} {arguments}: {bytes} of {}: {answer}", max * 3);
+            assert!(answer["note"].is_string(), "{tool}: {answer}");
+            if let Some(items) = answer["items"].as_array() {
+                assert_eq!(answer["returned"], items.len(), "{tool}");
+                let cut = answer["next_cursor"].is_string() || answer["left_out"].is_array();
+                assert!(!items.is_empty() || cut, "{tool} {arguments}: {answer}");
+            }
+        }
+        let answer = talk.ask(
+            "tools/call",
+            json!({"name": "get", "arguments": {"key": long("k", 100_000)}}),
+        );
+        assert!(answer.to_string().len() < 3_000, "a message that quotes is short too");
+        talk.end();
+    }
+}
+
+#[test]
+fn sloppy_clients_are_answered_and_cancelled_requests_are_not() {
+    let dir = sample::directory();
+    let mut child = logagent(dir.path())
+        .arg("mcp")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut talk = Talk {
+        input: child.stdin.take(),
+        output: BufReader::new(child.stdout.take().unwrap()),
+        child,
+        id: 0,
+    };
+    let early = talk.ask("tools/list", json!({}));
+    assert!(
+        early["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("before initialize"),
+        "{early}"
+    );
+    talk.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let hello = talk.ask("initialize", json!({"protocolVersion": 5}));
+    assert!(hello["result"]["protocolVersion"].is_string(), "{hello}");
+    let unfit = talk.ask("tools/call", json!({"name": 7}));
+    assert_eq!(unfit["error"]["code"], -32602, "{unfit}");
+    talk.send(&json!({"jsonrpc": "2.0", "id": 900}));
+    let invalid = talk.line();
+    assert_eq!(
+        (&invalid["id"], &invalid["error"]["code"]),
+        (&json!(900), &json!(-32600))
+    );
+    talk.send(&json!({"jsonrpc": "2.0", "method": "notifications/of_another_protocol"}));
+    talk.send(&json!([
+        {"jsonrpc": "2.0", "id": 901, "method": "ping"}, {"jsonrpc": "2.0", "id": 902, "method": "ping"}
+    ]));
+    let mut ids = [talk.line()["id"].clone(), talk.line()["id"].clone()];
+    ids.sort_by_key(Value::as_u64);
+    assert_eq!(ids, [901, 902]);
+    let slow = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
+    talk.send(&json!({"jsonrpc": "2.0", "id": 903, "method": "tools/call",
+        "params": {"name": "query", "arguments": {"text": slow, "timeout": "1s"}}}));
+    talk.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 903}}));
+    assert_eq!(talk.ask("ping", json!({}))["result"], json!({}));
+    // Nothing more comes, though the query runs to its end.
+    talk.end();
+}
+
+#[test]
+fn an_execution_of_any_name_is_a_resource() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut batch = logagent::store::Batch::default();
+    let id = "nightly run/7 ä%20?";
+    let start = now_micros();
+    batch.runs.push(logagent::store::RunUpdate {
+        execution_id: id.to_owned(),
+        script_name: "nightly".to_owned(),
+        start_time: start,
+        last_seen: start,
+        ..Default::default()
+    });
+    sample::store(&dir.path().join(".logagent/logs.db"), batch);
+    let (mut talk, _) = Talk::start(dir.path(), &[], "2025-06-18");
+    let listed = talk.ask("resources/list", json!({}));
+    let uri = listed["result"]["resources"][0]["uri"].as_str().unwrap().to_owned();
+    assert!(uri.is_ascii() && !uri.contains(' '), "{uri}");
+    let read = talk.ask("resources/read", json!({"uri": uri}));
+    let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+    let run: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(run["execution_id"], id);
+    talk.end();
+}
+
+/// Microseconds since 1970.
+fn now_micros() -> i64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    i64::try_from(now.as_micros()).unwrap()
 }
 
 #[test]
