@@ -89,10 +89,13 @@ pub fn errors(ask: &Asking<'_>, args: &Errors) -> Result<Found, AskError> {
         return Err(AskError::usage("one execution at a time; conditions are FIELD=VALUE"));
     }
     let mut which = args.which.clone();
-    let named = match names.first() {
-        Some(name) => Some(super::runs::execution(ask, name)?),
-        None => None,
-    };
+    // By its flag an execution narrows; surroundings make it the one that is asked about.
+    let by_flag = which.execution.as_ref().filter(|_| args.context.is_some());
+    let named = names.first().or(by_flag);
+    let named = named.map(|name| super::runs::execution(ask, name)).transpose()?;
+    if args.context.is_some() && named.is_none() {
+        return Err(AskError::usage("--context is for the errors of one execution: name it"));
+    }
     if named.is_some() {
         which.execution = named.clone();
     }

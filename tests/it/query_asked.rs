@@ -287,3 +287,19 @@ fn learnings_that_match_words_come_oldest_first_where_that_is_asked_for() {
     let found = json_of(&dir, &["learnings", "API OR retry", "-r"]);
     assert_eq!(column(&found, "_key"), ["learning0", "learning1", "learning2"]);
 }
+
+#[test]
+fn surroundings_are_those_of_an_execution_however_it_is_named() {
+    let dir = sample::directory();
+    let named = json_of(&dir, &["errors", C, "--context", "40s"]);
+    assert_eq!(named["items"][0]["context"].as_array().map(Vec::len), Some(2));
+    assert_eq!(json_of(&dir, &["errors", "-e", C, "--context", "40s"]), named);
+    let grouped = json_of(&dir, &["errors", "-e", C]);
+    assert!(
+        grouped["items"][0]["count"].is_number(),
+        "narrowed, and grouped: {grouped}"
+    );
+    let said = ask(&dir, &["errors", "--context", "40s"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("name it"), "{}", said.err);
+}

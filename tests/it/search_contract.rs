@@ -704,3 +704,76 @@ fn new_events_are_told_in_the_order_of_storing() {
         }
     }
 }
+
+#[test]
+fn what_is_stored_later_lies_outside_of_what_was_stored_until_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    let memory = MemoryStore::new();
+    let sqlite = SqliteStore::open(&path).unwrap();
+    let standin = Standin::start();
+    let settings = standin.settings("script_logs");
+    let arango = Arango::open(&settings).unwrap();
+    let (reader, server) = (SqliteReader::new(&path), ArangoReader::new(&settings).unwrap());
+    let stores: [&dyn Search; 3] = [&memory, &reader, &server];
+    let mut dice = Dice(6);
+    let mut write = |round: usize| {
+        let mut batch = Batch::default();
+        for n in 0..40 {
+            let doc = event(&mut dice, 100 * round + n).to_string();
+            batch.events.push(doc.as_bytes());
+        }
+        stored(&memory, &sqlite, &Arc::new(batch.clone()));
+        let report = runtime().block_on(async {
+            arango.ensure_schema(false).await.unwrap();
+            arango.write(&Arc::new(batch)).await.unwrap()
+        });
+        assert!(report.rejected.is_empty());
+        standin.commit_views("script_logs");
+    };
+    let seen = |store: &dyn Search, stored_until: Option<i64>| -> Vec<String> {
+        let filter = Filter {
+            stored_until,
+            ..Filter::default()
+        };
+        let mut out = Vec::new();
+        for words in [None, Words::parse("kafka OR disk OR pool")] {
+            let order = if words.is_some() { Order::Oldest } else { Order::Newest };
+            let page = store.events(&EventAsk {
+                filter: filter.clone(),
+                words,
+                order,
+                after: None,
+                limit: 1000,
+                count: true,
+            });
+            let page = page.unwrap();
+            assert!(!page.items.is_empty());
+            out.push(format!("{:?}", page.total));
+            out.extend(page.items.into_iter().map(|(e, _)| e.key));
+        }
+        let mut groups = Vec::new();
+        let by = CountAsk {
+            filter,
+            by: vec![field("level")],
+            newest: false,
+        };
+        store
+            .counts(&by, &mut |row| {
+                groups.push(format!("{row:?}"));
+                true
+            })
+            .unwrap();
+        groups.sort();
+        out.extend(groups);
+        out
+    };
+    write(0);
+    let before: Vec<(i64, Vec<String>)> = stores.iter().map(|s| (s.latest().unwrap(), seen(*s, None))).collect();
+    write(1);
+    for (store, (latest, then)) in stores.iter().zip(&before) {
+        assert_eq!(&seen(*store, Some(*latest)), then, "{}", store.name());
+        assert!(seen(*store, None).len() > then.len(), "{}", store.name());
+        assert!(store.latest().unwrap() > *latest, "{}", store.name());
+    }
+}

@@ -20,6 +20,7 @@ fn filter() -> Filter {
             path: vec!["extra_data".into(), "user".into(), "0".into()],
             values: vec!["7".into(), "x".into()],
         }],
+        stored_until: Some(1_795_227_626_000_000),
     }
 }
 
