@@ -423,7 +423,7 @@ impl Agent {
         match drained? {
             Drained::Stored => {
                 if self.options.once {
-                    eprintln!("{stored} records stored{}", start::marks(&self.counters));
+                    start::note(format_args!("{stored} records stored{}", start::marks(&self.counters)));
                 } else {
                     tracing::info!(stored, "everything is stored; stopped");
                 }

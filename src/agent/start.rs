@@ -1,5 +1,6 @@
 //! What a person sees of the agent: the first lines, the progress of `--once`, the closing line.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +24,18 @@ pub fn say_ready(settings: &Settings, socket: Option<&Path>) {
             format!("{} (database {})", a.endpoints.join(", "), a.database)
         }
     };
-    eprintln!("watching   {}", settings.files.include.join("  "));
+    note(format_args!("watching   {}", settings.files.include.join("  ")));
     match socket {
-        Some(path) => eprintln!("listening  {}", path.display()),
-        None => eprintln!("listening  nowhere (socket.path is \"off\")"),
+        Some(path) => note(format_args!("listening  {}", path.display())),
+        None => note("listening  nowhere (socket.path is \"off\")"),
     }
-    eprintln!("storing in {store}");
-    eprintln!("next       logagent status · logagent runs · logagent search TEXT · logagent errors");
+    note(format_args!("storing in {store}"));
+    note("next       logagent status · logagent runs · logagent search TEXT · logagent errors");
+}
+
+/// A line on standard error. That nobody reads there is no reason to stop.
+pub fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Says what was created or changed in the store.

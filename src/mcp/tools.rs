@@ -451,7 +451,7 @@ mod tests {
             }
             bytes += text.len() + offer.about.len();
         }
-        assert!(bytes < 7_000, "{bytes}");
+        assert!(bytes < 8_000, "{bytes}");
     }
 
     #[test]

@@ -86,7 +86,14 @@ impl Clock {
     }
 
     fn calendar(&self, t: &str) -> Option<Micros> {
-        if let Ok(at) = DateTime::parse_from_rfc3339(&t.replacen(' ', "T", 1)) {
+        let whole = t.replacen(' ', "T", 1);
+        // Also without seconds: 2026-01-31T12:00Z.
+        let minutes = whole.get(..16).zip(whole.get(16..)).map(|(a, b)| format!("{a}:00{b}"));
+        let at = DateTime::parse_from_rfc3339(&whole).or_else(|e| {
+            let minutes = minutes.ok_or(e)?;
+            DateTime::parse_from_rfc3339(&minutes)
+        });
+        if let Ok(at) = at {
             return Some(at.timestamp_micros());
         }
         let naive = [
@@ -282,6 +289,8 @@ mod tests {
         want("2026-11-20 12:30", "2026-11-20T12:30:00.000000Z");
         want("2026-11-20T12:30:01.5Z", "2026-11-20T12:30:01.500000Z");
         want("2026-11-20T12:30:01+02:00", "2026-11-20T10:30:01.000000Z");
+        want("2026-11-20T12:30Z", "2026-11-20T12:30:00.000000Z");
+        want("2026-11-20 12:30+02:00", "2026-11-20T10:30:00.000000Z");
         want("05:15", "2026-11-21T05:15:00.000000Z");
         want("1795227624", "2026-11-21T02:20:24.000000Z");
         want("1795227624.054432", "2026-11-21T02:20:24.054432Z");

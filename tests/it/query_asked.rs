@@ -232,6 +232,7 @@ fn nobody_reading_notes_and_data_is_a_quiet_end() {
         &["search", "nothing-like-this"],
         &["dead-letter", "list"],
         &["status"],
+        &["run", "--once"],
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
