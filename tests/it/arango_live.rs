@@ -443,6 +443,22 @@ async fn limits_on_queries(client: &Client) {
         .await
         .unwrap();
     assert_eq!(rows, (1..=95).collect::<Vec<u32>>());
+    // An expression that the server cannot read is no error: the answer is null, and a warning comes with its end.
+    let odd = json!({"re": "(?P<name>a)"});
+    let mut cursor = client
+        .cursor::<_, Value>("RETURN REGEX_TEST('a', @re)", &odd, &QueryOptions::default())
+        .await
+        .unwrap();
+    let mut rows = Vec::new();
+    while let Some(page) = cursor.next_page().await.unwrap() {
+        rows.extend(page);
+    }
+    let warned: Vec<i64> = cursor.warnings().iter().map(|w| w.code).collect();
+    assert_eq!(
+        (rows, warned),
+        (vec![Value::Null], vec![1543]),
+        "a regular expression of another dialect"
+    );
 }
 
 async fn a_late_view(client: &Client) {

@@ -6,6 +6,7 @@ mod arango_live;
 mod arango_outage;
 mod arango_queries;
 mod arango_schema;
+mod arango_traps;
 mod arango_vector;
 mod cases_agent;
 mod cases_files;

@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::Url;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+};
+use reqwest::{Method, Url};
 
 use super::auth::Auth;
 use super::errors::{ApiError, Error};
@@ -293,6 +295,9 @@ impl Client {
             if encoded {
                 out = out.header(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
+        } else if request.method == Method::POST {
+            // The next page of a cursor has no body, and the server wants to be told so.
+            out = out.header(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let unreachable = |e: reqwest::Error| Error::Unreachable {
             endpoint: self.endpoint_name(at),

@@ -140,6 +140,8 @@ pub struct Cursor<'c, T> {
     client: &'c Client,
     endpoint: usize,
     id: Option<String>,
+    /// A page may take as long as the query: it is computed when it is asked for.
+    timeout: Duration,
     first: Option<Vec<T>>,
     stats: Stats,
     warnings: Vec<Warning>,
@@ -167,19 +169,15 @@ impl Client {
             },
         };
         let mut request = Request::post(&["_api", "cursor"], json(&wish)?);
-        // A second more than the server grants itself: its own verdict is the better message.
-        request.timeout = Some(
-            options
-                .max_runtime
-                .saturating_add(Duration::from_secs(1))
-                .max(self.timeout()),
-        );
+        let timeout = self.patience(options);
+        request.timeout = Some(timeout);
         let answer = self.send(request).await?;
         let reply: Reply<T> = answer.json()?;
         let mut cursor = Cursor {
             client: self,
             endpoint: answer.endpoint,
             id: None,
+            timeout,
             first: None,
             stats: Stats::default(),
             warnings: Vec::new(),
@@ -206,10 +204,7 @@ impl Client {
     /// Runs a query that writes, given as the body of its request. One that met a lock, or the same document on its
     /// way from another writer, is tried again a few times.
     pub async fn change(&self, body: bytes::Bytes, options: &QueryOptions) -> Result<Stats, Error> {
-        let timeout = options
-            .max_runtime
-            .saturating_add(Duration::from_secs(1))
-            .max(self.timeout());
+        let timeout = self.patience(options);
         let mut pauses = PAUSES.iter();
         loop {
             let mut request = Request::post(&["_api", "cursor"], body.clone());
@@ -245,6 +240,13 @@ impl Client {
         self.change(json(&wish)?, &options).await
     }
 
+    /// How long to wait for an answer to a query: a second more than the server grants itself, since its own verdict is
+    /// the better message.
+    fn patience(&self, options: &QueryOptions) -> Duration {
+        let granted = options.max_runtime.saturating_add(Duration::from_secs(1));
+        granted.max(self.timeout())
+    }
+
     /// What the query would do, without running it.
     pub async fn explain<B: Serialize + Sync>(&self, query: &str, binds: &B) -> Result<Plan, Error> {
         #[derive(Deserialize)]
@@ -274,6 +276,7 @@ impl<T: DeserializeOwned> Cursor<'_, T> {
         let path = ["_api", "cursor", id.as_str()];
         let mut request = Request::new(Method::POST, &path);
         request.pinned = Some(self.endpoint);
+        request.timeout = Some(self.timeout);
         // Not gone on failure: a page that was lost on the way cannot be asked for again without `allowRetry`, so the
         // cursor ends here, and says why.
         self.id = None;

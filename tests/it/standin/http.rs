@@ -49,6 +49,9 @@ impl Request {
         if find("transfer-encoding").is_some() {
             framing = Some((411, "chunked bodies are refused"));
         }
+        if matches!(method.as_str(), "POST" | "PUT" | "PATCH") && find("content-length").is_none() {
+            framing = framing.or(Some((411, "the length of the body is not told")));
+        }
         let length: usize = find("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
         while left.len() < length {
             if !more(stream, left)? {

@@ -205,18 +205,19 @@ impl Where {
 }
 
 /// The conditions of `SEARCH`: each term in any of the analysed fields. What the filter compares and the view holds is
-/// filtered again afterwards, which changes nothing, and narrows the search here. The beginning of a word is compared as
-/// it is, so it has to be in lower case, which terms are.
+/// filtered again afterwards, which changes nothing, and narrows the search here. The server analyses phrases itself, but
+/// takes the beginning of a word as it is, so that goes through the analyzer here: an accent would find nothing.
 pub fn words(words: &Words, filter: &mut Where) -> String {
     let mut term = |text: &str, prefix: bool| {
         let (before, last) = text.rsplit_once(' ').unwrap_or(("", text));
-        let given = match (prefix, before) {
-            (false, _) => filter.bind(text),
-            (true, "") => filter.bind(last),
-            (true, _) => {
-                let (before, last) = (filter.bind(before), filter.bind(last));
-                format!("{before}, 0, {{STARTS_WITH: [{last}]}}")
+        let given = if prefix {
+            let begun = format!("FIRST(TOKENS({}, \"{ANALYZER}\"))", filter.bind(last));
+            match before {
+                "" => begun,
+                _ => format!("{}, 0, {{STARTS_WITH: [{begun}]}}", filter.bind(before)),
             }
+        } else {
+            filter.bind(text)
         };
         let each: Vec<String> = TEXT_FIELDS
             .iter()
@@ -244,10 +245,16 @@ pub fn words(words: &Words, filter: &mut Where) -> String {
     for condition in unwanted {
         out.push_str(&format!(" AND NOT {condition}"));
     }
-    // Comparisons with bound values that the view's identity fields can answer.
-    let exact: Vec<&String> = filter.terms.iter().filter(|t| is_searchable(t)).collect();
-    for condition in exact {
-        out.push_str(&format!(" AND {condition}"));
+    // Comparisons with bound values that the view's identity fields can answer. Each would count for the score like a
+    // word, and the rarer the value the more: an instant is as rare as can be.
+    let exact: Vec<&str> = filter
+        .terms
+        .iter()
+        .map(String::as_str)
+        .filter(|t| is_searchable(t))
+        .collect();
+    if !exact.is_empty() {
+        out.push_str(&format!(" AND BOOST({}, 0)", exact.join(" AND ")));
     }
     out
 }

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 use self::clauses::{Where, by, words};
-use super::cursor::{QueryOptions, text};
+use super::cursor::{QueryOptions, Warning, text};
 use super::errors::{Class, Error};
 use super::{Client, definitions};
 use crate::config;
@@ -34,6 +34,9 @@ use crate::store::stored::{Edge, Event, Learning, Run};
 
 /// The longest that a question of a verb may run on the server.
 const RUNTIME: Duration = Duration::from_secs(30);
+
+/// The server's number for a regular expression that it cannot read.
+const INVALID_REGEX: i64 = 1543;
 
 /// The read side of an ArangoDB database.
 pub struct ArangoReader {
@@ -84,18 +87,19 @@ impl ArangoReader {
             max_runtime: runtime,
             ..QueryOptions::default()
         };
-        self.wait(async {
+        let warnings = self.wait(async {
             let mut cursor = self.client.cursor::<_, T>(query, binds, &options).await?;
             while let Some(page) = cursor.next_page().await? {
                 for row in page {
                     if !visit(row) {
                         cursor.close().await;
-                        return Ok(());
+                        return Ok(Vec::new());
                     }
                 }
             }
-            Ok(())
-        })
+            Ok(cursor.warnings().to_vec())
+        })?;
+        heed(&warnings)
     }
 
     fn all<T: DeserializeOwned>(&self, query: &str, binds: &Map<String, Value>) -> Result<Vec<T>, ReadError> {
@@ -145,6 +149,21 @@ fn explain(error: Error) -> ReadError {
             _ => ReadError::Away(said),
         },
     }
+}
+
+/// What the server could not compute is null to it, and no error. An expression that it cannot read would so be one that
+/// matches nothing.
+fn heed(warnings: &[Warning]) -> Result<(), ReadError> {
+    if let Some(w) = warnings.iter().find(|w| w.code == INVALID_REGEX) {
+        return Err(ReadError::Faulty(format!(
+            "ArangoDB cannot read the regular expression: {}",
+            w.message
+        )));
+    }
+    if let Some(w) = warnings.first() {
+        tracing::warn!("the server warns: {} (warning {})", w.message, w.code);
+    }
+    Ok(())
 }
 
 /// A query file with its open places filled, and its bind values. Values whose name does not occur are left out: the

@@ -128,7 +128,7 @@ fn a_search_compares_in_the_view_what_the_view_holds() {
         "{search}"
     );
     assert!(
-        search.contains(" AND e.level_no >= @b0 AND e.script_name == @b1"),
+        search.ends_with(" AND BOOST(e.level_no >= @b0 AND e.script_name == @b1, 0)"),
         "{search}"
     );
     assert!(!search.contains("extra_data"), "not in the view: {search}");

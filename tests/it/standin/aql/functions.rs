@@ -92,14 +92,18 @@ pub fn known(name: &str, given: usize) -> Result<(), Fail> {
     Ok(())
 }
 
-/// A regular expression; the same one is asked for row after row.
+/// A regular expression; the same one is asked for row after row. The server's library has no `(?P<name>…)`.
 pub fn pattern(text: &str, any_case: bool) -> Option<regex::Regex> {
     type Compiled = HashMap<(String, bool), Option<regex::Regex>>;
     thread_local! {
         static COMPILED: RefCell<Compiled> = RefCell::default();
     }
     COMPILED.with_borrow_mut(|all| {
-        let compile = || regex::RegexBuilder::new(text).case_insensitive(any_case).build().ok();
+        let compile = || {
+            let known = !text.contains("(?P<");
+            let made = regex::RegexBuilder::new(text).case_insensitive(any_case).build().ok();
+            made.filter(|_| known)
+        };
         all.entry((text.to_owned(), any_case)).or_insert_with(compile).clone()
     })
 }

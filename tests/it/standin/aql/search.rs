@@ -192,6 +192,18 @@ fn gather(v: &Value, path: &[String], out: &mut Vec<Value>) {
     }
 }
 
+/// How many conjunctions a condition becomes when it is multiplied out, which the server does unless it is told not to.
+fn alternatives(e: &Expr) -> u64 {
+    match e {
+        Expr::Binary(Op::And, a, b) => alternatives(a).saturating_mul(alternatives(b)),
+        Expr::Binary(Op::Or, a, b) => alternatives(a).saturating_add(alternatives(b)),
+        _ => 1,
+    }
+}
+
+/// The server would try for long; a test is told.
+const MANY: u64 = 1000;
+
 /// One search under way.
 struct Search<'a, 'w> {
     run: &'a Run<'w>,
@@ -216,6 +228,13 @@ impl Run<'_> {
         };
         if wish["waitForSync"] == true {
             self.db.borrow_mut().commit_view(&view);
+        }
+        if wish["conditionOptimization"] != "none" && alternatives(condition) > MANY {
+            return Err(Fail::new(
+                400,
+                1576,
+                "the search condition has too many alternatives to be multiplied out",
+            ));
         }
         let links = match self.db.borrow().views.get(&view) {
             Some(v) => v["links"].clone(),
@@ -304,10 +323,15 @@ impl Search<'_, '_> {
             Expr::Not(of) => Ok(!self.holds(of, doc, analyzer, 0.0, &mut Vec::new())?),
             Expr::Value(_) | Expr::Bind(_) => Ok(truth(&*self.run.eval(e, self.env)?)),
             Expr::Call(name, args) => self.function(e, name, args, doc, analyzer, boost, hits),
-            Expr::Binary(op, a, b) => match self.path(a) {
-                Some(path) => self.compared(*op, &path, &self.constant(b)?, doc, analyzer),
-                None => Err(unsupported()),
-            },
+            Expr::Binary(op, a, b) => {
+                let path = self.path(a).ok_or_else(unsupported)?;
+                let held = self.compared(*op, &path, &self.constant(b)?, doc, analyzer)?;
+                if held {
+                    let field = self.index.field(self.run, doc, &path, analyzer)?;
+                    self.note_values(e, &path, &field, boost, hits);
+                }
+                Ok(held)
+            }
             Expr::Compare(quantifier, Op::In, a, b) => {
                 let (Some(path), Value::Array(wanted)) = (self.path(b), self.constant(a)?) else {
                     return Err(unsupported());
@@ -393,6 +417,18 @@ impl Search<'_, '_> {
                 leaf: (std::ptr::from_ref(e) as usize, path.join(".")),
                 frequency: count as f64,
                 length: field.terms.iter().map(Vec::len).sum::<usize>() as f64,
+                boost,
+            });
+        }
+    }
+
+    /// A comparison counts for the score too, by each value as if it were a word.
+    fn note_values(&self, e: &Expr, path: &[String], field: &Indexed, boost: f64, hits: &mut Vec<Hit>) {
+        for value in &field.values {
+            hits.push(Hit {
+                leaf: (std::ptr::from_ref(e) as usize, format!("{} {value}", path.join("."))),
+                frequency: 1.0,
+                length: 1.0,
                 boost,
             });
         }
