@@ -111,6 +111,18 @@ fn what_differs_is_changed_and_the_rest_left_alone() {
         updated,
         ["log_events", "script_runs/time", "log_events_view", "log_relationships"]
     );
+    // While the view is made anew, events go on being written.
+    let sent: Vec<Value> = standin
+        .seen()
+        .iter()
+        .filter(|s| s.line.contains("/_api/view") && !s.body.is_empty())
+        .map(|s| serde_json::from_slice(&s.body).unwrap())
+        .collect();
+    assert_eq!(sent.len(), 2, "created, and changed");
+    assert!(
+        sent.iter().all(|b| b["links"]["log_events"]["inBackground"] == true),
+        "{sent:?}"
+    );
     standin.with_world(|w| {
         let runs = &w.databases[DB].collections["script_runs"];
         let name = |i: &Value| i["name"].as_str().unwrap_or_default().to_string();
@@ -172,8 +184,9 @@ fn a_cluster_gets_its_shards_by_key_and_replicas_are_only_ever_added() {
         (&json!(6), &json!(2))
     );
     assert_eq!(events["shardKeys"], json!(["_key"]));
-    // Its unique index does not hold the shard key.
-    assert_eq!(created("script_runs")["numberOfShards"], 1);
+    // Its unique index does not hold the shard key. A number that is not wanted is not sent: a database for one shard, and
+    // a cluster with its own least number of copies, refuse it.
+    assert_eq!(created("script_runs").get("numberOfShards"), None);
     standin.with_world(|w| {
         for c in w.databases.get_mut(DB).unwrap().collections.values_mut() {
             c.properties["replicationFactor"] = if c.name == "log_events" { json!(3) } else { json!(1) };
@@ -246,4 +259,124 @@ fn documents_in_the_place_of_edges_are_refused_and_not_touched() {
     });
     let text = refusal(ensure(&store, false));
     assert!(text.contains("log_causality") && text.contains("edges"), "{text}");
+}
+
+#[test]
+fn what_the_settings_leave_to_the_server_is_not_asked_for() {
+    let standin = Standin::start();
+    ensure(&Arango::open(&standin.settings(DB)).unwrap(), false).unwrap();
+    let mut made = 0;
+    for seen in standin.seen().iter().filter(|s| s.line.ends_with("/_api/collection")) {
+        let body: Value = serde_json::from_slice(&seen.body).unwrap();
+        assert!(
+            body.get("numberOfShards").is_none() && body.get("replicationFactor").is_none(),
+            "{body}"
+        );
+        made += 1;
+    }
+    assert!(made >= 6);
+}
+
+#[test]
+fn a_name_that_something_else_has_is_told_and_nothing_is_reported_that_does_not_stand() {
+    let standin = Standin::start();
+    let store = Arango::open(&standin.settings(DB)).unwrap();
+    ensure(&store, false).unwrap();
+    standin.with_world(|w| {
+        let db = w.databases.get_mut(DB).unwrap();
+        db.views.remove("log_events_view");
+        let collection = crate::standin::Collection::new(&json!({"name": "log_events_view"}), 7).unwrap();
+        db.collections.insert("log_events_view".into(), collection);
+    });
+    let text = refusal(ensure(&store, false));
+    assert!(
+        text.contains("log_events_view") && text.contains("a collection has it"),
+        "{text}"
+    );
+    standin.with_world(|w| {
+        let db = w.databases.get_mut(DB).unwrap();
+        db.collections.remove("log_events_view");
+        db.collections.remove("agent_memories");
+        db.views.insert("agent_memories".into(), json!({"links": {}}));
+    });
+    let text = refusal(ensure(&store, false));
+    assert!(
+        text.contains("agent_memories") && text.contains("a view has it"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_analyzer_of_another_definition_is_left_alone_and_of_the_same_in_other_words_is_ours() {
+    let standin = Standin::start();
+    let store = Arango::open(&standin.settings(DB)).unwrap();
+    ensure(&store, false).unwrap();
+    standin.with_world(|w| {
+        let analyzer = w
+            .databases
+            .get_mut(DB)
+            .unwrap()
+            .analyzers
+            .get_mut("logagent_words")
+            .unwrap();
+        analyzer["features"] = json!(["frequency"]);
+    });
+    standin.forget_seen();
+    assert!(all(&ensure(&store, false).unwrap(), SchemaAction::Unchanged));
+    let posts: Vec<u16> = standin
+        .seen()
+        .iter()
+        .filter(|s| s.line.starts_with("POST"))
+        .map(|s| s.status)
+        .collect();
+    assert_eq!(posts, [400], "the server was asked whether it is the same, and said no");
+    standin.forget_seen();
+    assert!(all(&ensure(&store, true).unwrap(), SchemaAction::Unchanged));
+    assert!(
+        standin.seen().iter().all(|s| s.line.starts_with("GET ")),
+        "a dry run asks for no change"
+    );
+    assert_eq!(standin.count("POST"), 0);
+}
+
+#[test]
+fn a_unique_index_that_older_documents_stand_against_says_what_to_do() {
+    let standin = Standin::start();
+    let store = Arango::open(&standin.settings(DB)).unwrap();
+    ensure(&store, false).unwrap();
+    standin.with_world(|w| {
+        let runs = w
+            .databases
+            .get_mut(DB)
+            .unwrap()
+            .collections
+            .get_mut("script_runs")
+            .unwrap();
+        runs.indexes.retain(|i| i["name"] != "execution");
+    });
+    let duplicate = What::Refuse(409, 1210, "unique constraint violated");
+    standin.fail(Fault::on("POST /_db/script_logs/_api/index", duplicate));
+    let text = refusal(ensure(&store, false));
+    assert!(
+        text.contains("same execution_id") && text.contains("remove the surplus"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_collection_that_is_sharded_by_something_else_is_refused_before_records_are() {
+    let standin = Standin::start();
+    let store = Arango::open(&standin.settings(DB)).unwrap();
+    ensure(&store, false).unwrap();
+    let shard_by = |keys: Value| {
+        standin.with_world(|w| {
+            let db = w.databases.get_mut(DB).unwrap();
+            db.collections.get_mut("log_events").unwrap().properties["shardKeys"] = keys;
+        });
+    };
+    shard_by(json!(["_key"]));
+    assert!(all(&ensure(&store, false).unwrap(), SchemaAction::Unchanged));
+    shard_by(json!(["execution_id"]));
+    let text = refusal(ensure(&store, false));
+    assert!(text.contains("log_events") && text.contains("by _key alone"), "{text}");
 }

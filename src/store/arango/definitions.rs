@@ -257,10 +257,19 @@ pub fn view() -> Value {
     json!({
         "name": VIEW,
         "type": "arangosearch",
-        "links": links(),
+        "links": new_links(),
         "primarySort": [{"field": "timestamp", "direction": "desc"}],
         "commitIntervalMsec": 1000,
     })
+}
+
+/// The links as they are asked for. Else the server would take the collection for itself while it indexes it, and nothing
+/// could be delivered: with many events that takes long. It does not keep the wish, so it is not compared.
+#[must_use]
+pub fn new_links() -> Value {
+    let mut links = links();
+    links[LOG_EVENTS]["inBackground"] = true.into();
+    links
 }
 
 /// The links of the view: the part that may change.

@@ -132,6 +132,7 @@ impl Class {
             | 1469
             | 1004
             | 1104
+            | 1487
             | 1230
             | 1203
             | 1228
@@ -226,7 +227,10 @@ impl Error {
             (_, Some(1466 | 1468 | 1469)) => "; the collection must be sharded by _key alone: create it anew",
             (_, Some(1104)) => "; the server's disk is full",
             (_, Some(9001..=9008)) => "; the server's licence does not allow it",
-            (_, Some(10)) => "; is there a vector index on this collection? It must be on one of its own",
+            (_, Some(1487)) => "; the cluster has fewer DB-Servers than store.arangodb.replication_factor",
+            (_, Some(10)) if e.message.contains("vector") => {
+                "; is there a vector index on this collection? It must be on one of its own"
+            }
             (404 | 405, None) => "; is this really an ArangoDB endpoint, or a proxy that does not pass this path on?",
             _ => "",
         }

@@ -210,11 +210,7 @@ impl Work<'_> {
         let mut have = self.look(&path, "").await?;
         if have.is_none() {
             let created = self.dry || {
-                let body = json!({
-                    "name": want.name, "type": if want.edges { 3 } else { 2 }, "schema": want.rule,
-                    "numberOfShards": want.shards, "replicationFactor": self.settings.replication_factor.max(1),
-                    "shardKeys": ["_key"],
-                });
+                let body = wish(want, self.settings);
                 self.make(Method::POST, &["_api", "collection"], "", &body).await?
             };
             if created {
@@ -223,13 +219,20 @@ impl Work<'_> {
             }
             have = self.look(&path, "").await?;
         }
-        let have = have.unwrap_or_default();
+        let Some(have) = have else {
+            return Err(taken("collection", "view"));
+        };
         if want.edges && have.get("type").and_then(Value::as_u64) == Some(2) {
             return Err(Error::Settings(
                 "this is a document collection, but edges are to be kept in it: rename or drop it, then run \
                  `logagent init`"
                     .into(),
             ));
+        }
+        if let Some(keys) = have.get("shardKeys").filter(|k| **k != json!(["_key"])) {
+            return Err(Error::Settings(format!(
+                "it is sharded by {keys}, so the server would refuse the agent's own keys: create it anew, by _key alone"
+            )));
         }
         let mut change = serde_json::Map::new();
         if !same_rule(&want.rule, have.get("schema").unwrap_or(&Value::Null)) {
@@ -298,6 +301,12 @@ impl Work<'_> {
         match self.client.send(request).await {
             Ok(answer) => Ok(answer.status == 201),
             Err(Error::Api(e)) if e.already_exists() => Ok(false),
+            Err(Error::Api(e)) if e.num == Some(1210) => Err(Error::Settings(format!(
+                "index {}: {e}; documents that another program wrote have the same {}: remove the surplus, then run \
+                 `logagent init`",
+                want.name,
+                want.fields.join(" and ")
+            ))),
             Err(e) => Err(e),
         }
     }
@@ -337,6 +346,9 @@ impl Work<'_> {
             if !self.dry {
                 // Creation with links is not atomic: the view can stand there without them.
                 have = self.look(&path, "").await?;
+                if have.is_none() {
+                    return Err(taken("view", "collection"));
+                }
             }
         }
         let links = definitions::links();
@@ -344,6 +356,7 @@ impl Work<'_> {
             .as_ref()
             .is_none_or(|h| contains(&words::bare(h.get("links").unwrap_or(&Value::Null)), &links));
         if !same && !self.dry {
+            let links = definitions::new_links();
             self.make(Method::PATCH, &path, "", &json!({"links": links})).await?;
         }
         let action = match (created, same) {
@@ -395,6 +408,31 @@ impl Work<'_> {
     }
 }
 
+/// The body that creates a collection. What the settings leave at 1 is not asked for: a database for one shard, and a
+/// cluster that keeps more copies by itself, would refuse the number.
+fn wish(want: &Collection, settings: &config::Arangodb) -> Value {
+    let mut body = json!({
+        "name": want.name, "type": if want.edges { 3 } else { 2 }, "schema": want.rule, "shardKeys": ["_key"],
+    });
+    for (name, number) in [
+        ("numberOfShards", want.shards),
+        ("replicationFactor", settings.replication_factor),
+    ] {
+        if number > 1 {
+            body[name] = number.into();
+        }
+    }
+    body
+}
+
+/// The server says that the name exists, and shows nothing under it.
+fn taken(kind: &str, other: &str) -> Error {
+    Error::Settings(format!(
+        "the name is taken, and by no {kind}: a {other} has it (rename or drop that), or another host is creating it at \
+         this moment; run `logagent init` again"
+    ))
+}
+
 /// Equal but for what the server adds: `type` is its own, and a missing level means `strict`.
 fn same_rule(want: &Value, have: &Value) -> bool {
     let part = |v: &Value, name: &str| v.get(name).cloned();
@@ -417,7 +455,7 @@ fn same_index(want: &Index, have: &Value) -> bool {
 }
 
 /// Everything in `want` is in `have`, which may hold more; lists are compared as sets.
-fn contains(have: &Value, want: &Value) -> bool {
+pub(super) fn contains(have: &Value, want: &Value) -> bool {
     match (have, want) {
         (Value::Object(h), Value::Object(w)) => w.iter().all(|(k, v)| h.get(k).is_some_and(|hv| contains(hv, v))),
         (Value::Array(h), Value::Array(w)) => w.iter().all(|v| h.iter().any(|hv| contains(hv, v))),

@@ -15,11 +15,12 @@
 //!
 //! An analyzer cannot be changed, only dropped, which its view does not allow: another definition needs another name.
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, Request};
+use super::client::{Answer, Client, Request};
+use super::definitions::VIEW;
 use super::errors::Error;
+use super::schema::contains;
 use crate::store::SchemaAction;
 
 /// The analyzer's name, in the database.
@@ -49,26 +50,46 @@ pub fn definition() -> Value {
     })
 }
 
-/// Makes the analyzer where it is missing.
+/// Makes the analyzer where it is missing. One of another definition stays, since the view stands on it, and is told of.
 pub async fn ensure(client: &Client, dry: bool) -> Result<SchemaAction, Error> {
     let path = ["_api", "analyzer", ANALYZER];
     match client.send(Request::get(&path)).await {
-        Ok(_) => return Ok(SchemaAction::Unchanged),
+        Ok(answer) => {
+            let have: Value = answer.json()?;
+            // The server may tell the same in other words; then it takes ours as the one it has.
+            if !is_ours(&have) && (dry || make(client).await.is_err()) {
+                tracing::warn!(
+                    "the analyzer {ANALYZER} has another definition here, so words may be cut elsewhere than expected: \
+                     drop the view {VIEW} and this analyzer, then run `logagent init`"
+                );
+            }
+            return Ok(SchemaAction::Unchanged);
+        }
         Err(Error::Api(e)) if e.missing() => {}
         Err(e) => return Err(e),
     }
     if dry {
         return Ok(SchemaAction::Created);
     }
-    let mut request = Request::new(Method::POST, &path[..2]);
-    request.body = Some(definition().to_string().into());
-    match client.send(request).await {
+    match make(client).await {
         // 200: another host was first.
         Ok(answer) if answer.status == 200 => Ok(SchemaAction::Unchanged),
         Ok(_) => Ok(SchemaAction::Created),
         Err(Error::Api(e)) if e.already_exists() => Ok(SchemaAction::Unchanged),
         Err(e) => Err(e),
     }
+}
+
+async fn make(client: &Client) -> Result<Answer, Error> {
+    let request = Request::post(&["_api", "analyzer"], definition().to_string().into());
+    client.send(request).await
+}
+
+fn is_ours(have: &Value) -> bool {
+    let mut want = definition();
+    // The server puts the database before the name.
+    want["name"] = have["name"].clone();
+    contains(have, &want)
 }
 
 /// Links as the server tells them, with the names of analyzers as they were given: it may put the database before them.

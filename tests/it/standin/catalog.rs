@@ -282,6 +282,9 @@ impl Collection {
         if self.indexes.iter().any(|i| named(&i)) {
             return Err((409, 1005, "duplicate identifier".into()));
         }
+        if wish["type"] == "ttl" && self.indexes.iter().any(|i| i["type"] == "ttl") {
+            return Err((400, 10, "there can only be one ttl index per collection".into()));
+        }
         self.next_index += 1;
         let mut index = json!({
             "id": format!("{}/{}", self.name, self.next_index), "name": format!("idx_{}", self.next_index),

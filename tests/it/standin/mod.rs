@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use catalog::{Grant, User};
+pub use catalog::{Collection, Grant, User};
 use http::{Request, Response};
 use logagent::config;
 use server::World;

@@ -80,7 +80,7 @@ impl World {
                 collection.wrote();
                 Ok(Response::ok(200, json!({})))
             }
-            _ => Err(Response::error(404, 404, "unknown path")),
+            _ => Err(Response::error(404, 0, "")),
         }
     }
 
@@ -120,7 +120,7 @@ impl World {
                 }
                 Ok(Response::ok(200, json!({"id": id})))
             }
-            _ => Err(Response::error(404, 404, "unknown path")),
+            _ => Err(Response::error(404, 0, "")),
         }
     }
 
@@ -148,6 +148,7 @@ impl World {
                 if let (Some(view), Value::Object(defaults)) = (view.as_object_mut(), defaults) {
                     view.extend(defaults);
                 }
+                forget_background(&mut view);
                 // Asked for as a direction, told as a flag.
                 for sort in view["primarySort"].as_array_mut().into_iter().flatten() {
                     *sort = json!({"field": sort["field"], "asc": sort["direction"] == "asc"});
@@ -166,9 +167,10 @@ impl World {
                 if let (Some(view), Value::Object(change)) = (view.as_object_mut(), World::body(request)?) {
                     view.extend(change);
                 }
+                forget_background(view);
                 Ok(Response::ok(200, view.clone()))
             }
-            _ => Err(Response::error(404, 404, "unknown path")),
+            _ => Err(Response::error(404, 0, "")),
         }
     }
 
@@ -199,7 +201,7 @@ impl World {
                     }
                 }
             }
-            _ => Err(Response::error(404, 404, "unknown path")),
+            _ => Err(Response::error(404, 0, "")),
         }
     }
 
@@ -221,6 +223,17 @@ impl World {
                 if database.graphs.contains_key(&name) {
                     return Err(Response::error(409, 1925, "graph already exists"));
                 }
+                let all = |graph: &Value| graph["edgeDefinitions"].as_array().cloned().unwrap_or_default();
+                let wanted = all(&body);
+                let others = database.graphs.values().flat_map(all);
+                let clashes = |d: &Value| wanted.iter().any(|w| w["collection"] == d["collection"] && w != d);
+                if others.into_iter().any(|d| clashes(&d)) {
+                    return Err(Response::error(
+                        400,
+                        1921,
+                        "edge collection used in another graph with other ends",
+                    ));
+                }
                 database.graphs.insert(name.clone(), body.clone());
                 Ok(Response::ok(202, shown(&name, &body)))
             }
@@ -238,7 +251,15 @@ impl World {
                 }
                 Ok(Response::ok(202, shown(name, graph)))
             }
-            _ => Err(Response::error(404, 404, "unknown path")),
+            _ => Err(Response::error(404, 0, "")),
         }
+    }
+}
+
+/// `inBackground` is a wish for the moment, and no property of the link.
+fn forget_background(view: &mut Value) {
+    let links = view["links"].as_object_mut();
+    for link in links.into_iter().flat_map(serde_json::Map::values_mut) {
+        link.as_object_mut().map(|l| l.remove("inBackground"));
     }
 }
