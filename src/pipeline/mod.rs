@@ -30,7 +30,9 @@
 //! A batch that fails goes back to *held*, and the store counts as away. While it is away, nothing is read but fragile
 //! streams (those that cannot be read again later). If there is fragile data, everything that waits in memory is spooled
 //! in order, in the same change that moves its cursors. A cheap probe is tried about every second; the first batch after
-//! it decides. If batches fail although probes succeed, the exponential back-off with full jitter rules.
+//! it decides. A probe goes the way of a batch as far as that stores nothing, so a store that takes batches in and loses
+//! its answers is found back as soon as one that is down. If batches fail although probes succeed, the exponential
+//! back-off with full jitter rules.
 //! A store that *refuses* (login, permission, missing collection) is tried again every `retry.max`.
 //!
 //! # What can be lost

@@ -218,6 +218,43 @@ fn a_resource_limit_halves_the_request_and_refuses_nothing() {
     assert_eq!(rig.write(&more).unwrap().stored, 2);
 }
 
+/// Error 32 for everything is a server that is short of memory itself: an outage.
+#[test]
+fn a_server_without_memory_for_any_record_refuses_none_however_long_it_lasts() {
+    let options = Options {
+        max_documents: 0,
+        ..Options::default()
+    };
+    let rig = rig_with(options, |_| {});
+    for _ in 0..10 {
+        away(rig.write(&batch(3)));
+    }
+    rig.standin.with_world(|w| w.options.max_documents = usize::MAX);
+    let report = rig.write(&batch(3)).unwrap();
+    assert_eq!((report.stored, report.rejected.len()), (3, 0));
+}
+
+#[test]
+fn a_record_that_alone_takes_too_much_memory_is_refused_in_the_end_and_the_others_are_stored() {
+    let rig = rig();
+    let too_much = What::Record("k001", 32, Some("resource limit exceeded"));
+    rig.standin.fail(Fault::on(INSERT, too_much).always());
+    let mut tries = 0;
+    let report = loop {
+        if let Ok(report) = rig.write(&batch(3)) {
+            break report;
+        }
+        tries += 1;
+        assert!(tries < 20, "it is tried for ever");
+    };
+    assert!(tries >= 5, "it was tried {tries} times");
+    assert_eq!((report.stored, report.rejected.len()), (2, 1));
+    assert_eq!(
+        (report.rejected[0].key.as_str(), report.rejected[0].error_num),
+        ("k001", Some(32))
+    );
+}
+
 #[test]
 fn a_record_in_a_write_conflict_is_tried_again_at_once() {
     let rig = rig();
@@ -624,6 +661,35 @@ fn read_only_mode_and_a_missing_grant_have_the_same_number_and_are_told_apart() 
     let store = Arango::open(&settings).unwrap();
     let text = refusal(rig.runtime.block_on(store.write(&batch(2))));
     assert!(text.contains("the user may only read"), "{text}");
+}
+
+/// Else an outage in which only answers to what is written are lost would look like none.
+#[test]
+fn a_probe_goes_the_way_of_a_batch_and_leaves_nothing_there() {
+    let rig = rig();
+    let probe = || rig.runtime.block_on(rig.store.probe());
+    assert_eq!(probe(), Ok(()));
+    assert_eq!(rig.keys(), Vec::<String>::new());
+    let sent: Vec<Vec<u8>> = rig
+        .standin
+        .seen()
+        .into_iter()
+        .map(|s| s.body)
+        .filter(|b| !b.is_empty())
+        .collect();
+    assert_eq!(sent, [b"[]"]);
+    for what in [What::CutAfter, What::Half, What::Refuse(503, 1478, "no leader")] {
+        rig.standin.fail(Fault::on(INSERT, what));
+        assert!(matches!(probe(), Err(WriteError::Away(_))));
+    }
+    rig.standin
+        .fail(Fault::on(INSERT, What::Refuse(403, 1004, "read-only")));
+    let said = probe();
+    assert!(
+        matches!(&said, Err(WriteError::Refused(text)) if text.contains("the user may only read")),
+        "{said:?}"
+    );
+    assert_eq!(probe(), Ok(()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! coordinators; and an outage as a running agent lives through it.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use logagent::store::{Batch, Fix, Relation, Report, RunEnd, RunUpdate, Sink, Sta
 use serde_json::{Value, json};
 
 use crate::harness::{eventually, logagent};
-use crate::standin::{Fault, Options, Standin, What};
+use crate::standin::{Fault, Standin, What};
 
 const DB: &str = "script_logs";
 const INSERT: &str = "POST /_db/script_logs/_api/document/log_events";
@@ -192,20 +192,20 @@ fn a_record_that_waits_for_a_person_holds_its_batch_and_is_not_refused() {
 }
 
 /// A store on several coordinators of the same data.
-fn coordinators() -> (Vec<Standin>, Arango) {
+fn coordinators(timeout: Duration) -> (Vec<Standin>, Arango) {
     let first = Standin::start();
     opened(&first);
     let all = vec![first.second(), first.second(), first];
     let mut settings = all[2].settings(DB);
     settings.endpoints = all.iter().map(Standin::url).collect();
-    settings.timeout = Duration::from_millis(500);
+    settings.timeout = timeout;
     let store = Arango::open(&settings).unwrap();
     (all, store)
 }
 
 #[test]
 fn when_a_coordinator_goes_the_next_takes_over_within_the_same_call_and_nothing_doubles() {
-    let (all, store) = coordinators();
+    let (all, store) = coordinators(Duration::from_secs(30));
     // It accepts and is gone before it answers: the next one is asked for the same.
     all[0].fail(Fault::on(INSERT, What::CutAfter));
     assert_eq!(block_on(store.write(&everything())).unwrap().stored, 6);
@@ -237,7 +237,7 @@ fn when_a_coordinator_goes_the_next_takes_over_within_the_same_call_and_nothing_
 
 #[test]
 fn a_coordinator_that_does_not_answer_in_time_is_left_for_the_next_call() {
-    let (all, store) = coordinators();
+    let (all, store) = coordinators(Duration::from_millis(500));
     all[0].fail(Fault::on(INSERT, What::Slow(Duration::from_millis(1500))));
     assert!(matches!(block_on(store.write(&everything())), Err(WriteError::Away(_))));
     assert_eq!(store.client().endpoint(), all[1].url());
@@ -246,34 +246,87 @@ fn a_coordinator_that_does_not_answer_in_time_is_left_for_the_next_call() {
 
 #[test]
 fn a_shard_without_a_leader_is_waited_for() {
-    let (all, store) = coordinators();
+    let (all, store) = coordinators(Duration::from_secs(30));
     // All coordinators say the same until a follower is promoted.
     all[0].fail(Fault::on(INSERT, What::Refuse(503, 1496, "not a leader")).times(7));
     assert_eq!(persist(&store, &everything()).stored, 6);
 }
 
+/// An agent that follows `logs/app.jsonl`, in which one line stands.
+struct Following {
+    dir: tempfile::TempDir,
+    agent: Child,
+}
+
+fn line(n: usize) -> String {
+    format!("{{\"message\":\"line {n}\",\"script\":\"app\",\"run_id\":\"r\"}}\n")
+}
+
+impl Following {
+    fn start(standin: &Standin) -> Following {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("logs")).unwrap();
+        fs::write(dir.path().join("logs/app.jsonl"), line(0)).unwrap();
+        let agent = logagent(dir.path())
+            .arg("run")
+            .env("ARANGO_URL", standin.url())
+            .env("ARANGO_PASSWORD", "secret-of-root")
+            .env("LOGAGENT_FILES_POLL_INTERVAL", "50ms")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stored = || (standin.keys(DB, "log_events").len() == 1).then_some(());
+        eventually("the first line", stored);
+        Following { dir, agent }
+    }
+
+    fn write(&self, lines: usize) {
+        let whole: String = (0..lines).map(line).collect();
+        fs::write(self.dir.path().join("logs/app.jsonl"), whole).unwrap();
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+    }
+}
+
+/// What is lost is not sent again and again: an empty batch tells when answers come back.
+#[test]
+fn an_agent_whose_answers_are_lost_knocks_with_nothing_and_delivers_once_an_answer_comes() {
+    let standin = Standin::start();
+    let agent = Following::start(&standin);
+    standin.fail(Fault::on(INSERT, What::CutAfter).always());
+    standin.forget_seen();
+    agent.write(200);
+    let sent = |empty: bool| {
+        let seen = standin.seen();
+        let inserts = seen.iter().filter(|s| s.line.starts_with(INSERT));
+        inserts.filter(|s| (s.body == b"[]") == empty).count()
+    };
+    eventually("knocks", || (sent(true) >= 6).then_some(()));
+    let batches = sent(false);
+    assert!(batches <= 2, "{batches} batches were sent");
+    standin.heal();
+    let back = Instant::now();
+    // Stored they were all the time; now the agent hears of it.
+    eventually("a batch", || (sent(false) > batches).then_some(()));
+    println!("delivered {:?} after the first answer was possible", back.elapsed());
+    let all = || (standin.keys(DB, "log_events").len() == 200).then_some(());
+    eventually("all lines", all);
+}
+
 #[test]
 fn an_agent_probes_a_server_that_is_away_cheaply_and_delivers_once_it_is_back() {
-    let standin = Standin::with(Options::default());
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("logs")).unwrap();
-    let line = |n: usize| format!("{{\"message\":\"line {n}\",\"script\":\"app\",\"run_id\":\"r\"}}\n");
-    fs::write(dir.path().join("logs/app.jsonl"), line(0)).unwrap();
-    let mut agent = logagent(dir.path())
-        .arg("run")
-        .env("ARANGO_URL", standin.url())
-        .env("ARANGO_PASSWORD", "secret-of-root")
-        .env("LOGAGENT_FILES_POLL_INTERVAL", "50ms")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let standin = Standin::start();
+    let agent = Following::start(&standin);
     let messages = || standin.keys(DB, "log_events").len();
-    eventually("the first line", || (messages() == 1).then_some(()));
     standin.fail(Fault::on("/_", What::Refuse(503, 503, "shutting down")).always());
     standin.forget_seen();
-    let whole: String = (0..200).map(line).collect();
-    fs::write(dir.path().join("logs/app.jsonl"), whole).unwrap();
+    agent.write(200);
     // By now an exponential back-off would wait for many seconds.
     eventually("probes", || {
         (standin.count("/_admin/server/availability") >= 6).then_some(())
@@ -285,6 +338,4 @@ fn an_agent_probes_a_server_that_is_away_cheaply_and_delivers_once_it_is_back() 
     eventually("all lines", || (messages() == 200).then_some(()));
     println!("all was stored {:?} after the server's return", back.elapsed());
     assert!(standin.seen()[0].line.contains("availability"), "a probe comes first");
-    agent.kill().unwrap();
-    agent.wait().unwrap();
 }

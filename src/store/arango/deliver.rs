@@ -14,8 +14,9 @@
 //! * refused for good by its own number: it becomes a [`Rejected`], the rest of the batch goes on;
 //! * in the way of a lock: tried again a few times at once, then with the whole batch;
 //! * waiting for a cure (a permission, a full disk): the batch fails as [`WriteError::Refused`];
-//! * unknown trouble, or a server that breaks on it: tried for [`PATIENCE`] batches, then refused, and only if the
-//!   server takes others.
+//! * unknown trouble: tried for [`PATIENCE`] batches, then refused;
+//! * a server that breaks on it, or runs out of memory over it alone: the same, but only if the server takes others. One
+//!   that takes none is short of memory itself, or broken, and will be mended.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -32,6 +33,9 @@ use crate::store::{Batch, Docs, Rejected, WriteError, doc_key};
 
 /// After so many attempts at the same batch, a record that makes the server fail in an unknown way is given up.
 const PATIENCE: u32 = 8;
+/// How a batch is sent first, and a second time where the first answer told of failures.
+const QUIET: &str = "overwriteMode=ignore&silent=true";
+const TELLING: &str = "overwriteMode=ignore&silent=false";
 /// Pauses before records that met a lock are tried again within one attempt.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(20),
@@ -157,6 +161,16 @@ pub async fn deliver(
     Ok(delivery.dead.into_values().collect())
 }
 
+/// Delivers nothing: an empty array, which is taken as one with documents is.
+pub async fn knock(client: &Client, collection: &str) -> Result<(), WriteError> {
+    let path = ["_api", "document", collection];
+    let request = Request::post(&path, Bytes::from_static(b"[]")).query(QUIET);
+    match client.send(request).await {
+        Ok(_) => Ok(()),
+        Err(e) => Err(explain(client, e).await.into_write_error(collection)),
+    }
+}
+
 struct Delivery<'a> {
     client: &'a Client,
     memory: &'a Memory,
@@ -167,7 +181,7 @@ struct Delivery<'a> {
     stored: usize,
     /// By position, so that a record met twice counts once.
     dead: BTreeMap<usize, Rejected>,
-    /// Single records on which the server broke.
+    /// Single records on which the server broke, or ran out of memory.
     suspects: Vec<(usize, ApiError)>,
     /// From the first to the last record to try again, and why.
     pending: Option<(Range<usize>, ApiError)>,
@@ -224,7 +238,7 @@ impl Delivery<'_> {
     }
 
     async fn send(&mut self, range: &Range<usize>) -> Result<Next, WriteError> {
-        match self.post(range, "overwriteMode=ignore&silent=true").await {
+        match self.post(range, QUIET).await {
             Ok(answer) if answer.body.as_ref() == b"{}" => {
                 self.stored += range.len();
                 return Ok(Next::Done);
@@ -232,7 +246,7 @@ impl Delivery<'_> {
             Ok(_) => {}
             Err(e) => return self.refused(range, e).await,
         }
-        match self.post(range, "overwriteMode=ignore&silent=false").await {
+        match self.post(range, TELLING).await {
             Ok(answer) => self.entries(range, &answer).await,
             Err(e) => self.refused(range, e).await,
         }
@@ -262,8 +276,12 @@ impl Delivery<'_> {
                 if !alone {
                     return Ok(Next::Split);
                 }
-                if api.status == 413 || self.desperate {
+                if api.status == 413 {
                     self.reject(range.start, api);
+                    return Ok(Next::Done);
+                }
+                if self.desperate {
+                    self.suspects.push((range.start, api.clone()));
                     return Ok(Next::Done);
                 }
                 self.puzzled = true;
@@ -319,7 +337,8 @@ impl Delivery<'_> {
                 Fate::Again => self.again(i, error),
                 Fate::Operator => cure = Some(error),
                 Fate::Smaller if range.len() > 1 => smaller = true,
-                Fate::Smaller | Fate::Unknown if self.desperate => self.reject(i, &error),
+                Fate::Smaller if self.desperate => self.suspects.push((i, error)),
+                Fate::Unknown if self.desperate => self.reject(i, &error),
                 Fate::Smaller | Fate::Unknown => {
                     self.puzzled = true;
                     self.again(i, error);
@@ -363,7 +382,7 @@ fn refusal(error: &Error, collection: &str) -> String {
 }
 
 /// Tells read-only mode from a missing grant: both are 403 with number 1004.
-async fn explain(client: &Client, error: Error) -> Error {
+pub(super) async fn explain(client: &Client, error: Error) -> Error {
     #[derive(Deserialize)]
     struct Mode {
         mode: String,

@@ -138,21 +138,21 @@ impl Sink for Arango {
         })
     }
 
-    /// Availability needs no login and tells overload, start-up and read-only mode; looking at the collection tells
-    /// that the login and the schema are right again.
+    /// Availability needs no login and tells overload, start-up and read-only mode. Then an array of no events goes the
+    /// way of a batch: it stores nothing, and tells that login, permission and collection are right again, and that
+    /// answers to what is written come back, which a question does not tell.
     async fn probe(&self) -> Result<(), WriteError> {
         let path = ["_admin", "server", "availability"];
         self.client
             .send(Request::get(&path).scope(Scope::Open))
             .await
             .map_err(|e| e.into_write_error("probe"))?;
-        for collection in [LOG_EVENTS, SCRIPT_RUNS] {
-            let path = ["_api", "collection", collection];
-            self.client
-                .send(Request::get(&path))
-                .await
-                .map_err(|e| e.into_write_error(collection))?;
-        }
+        deliver::knock(&self.client, LOG_EVENTS).await?;
+        let path = ["_api", "collection", SCRIPT_RUNS];
+        self.client
+            .send(Request::get(&path))
+            .await
+            .map_err(|e| e.into_write_error(SCRIPT_RUNS))?;
         Ok(())
     }
 

@@ -95,9 +95,17 @@ pub enum Mode {
     Replace,
 }
 
+/// A document that is stored now.
+pub struct Stored {
+    key: String,
+    rev: String,
+    /// It was there before, and this copy of it was ignored.
+    ignored: bool,
+}
+
 /// What became of an array of documents.
 pub struct Bulk {
-    pub results: Vec<Result<(String, String), RecordError>>,
+    pub results: Vec<Result<Stored, RecordError>>,
 }
 
 impl Bulk {
@@ -107,7 +115,8 @@ impl Bulk {
         let mut entries = Vec::new();
         for result in &self.results {
             match result {
-                Ok((key, rev)) if !silent => {
+                // A single server names what it ignored even when it is to be silent.
+                Ok(Stored { key, rev, ignored }) if !silent || *ignored => {
                     entries.push(json!({"_id": format!("{collection}/{key}"), "_key": key, "_rev": rev}));
                 }
                 Ok(_) => {}
@@ -149,7 +158,13 @@ pub fn insert(
                 message: message.map(str::to_string),
             }),
             None if i >= room => Err(RecordError::new(32, "resource limit exceeded")),
-            None => put(collection, document, mode),
+            None => {
+                let known = document["_key"]
+                    .as_str()
+                    .is_some_and(|k| collection.documents.contains_key(k));
+                let ignored = known && matches!(mode, Mode::Ignore);
+                put(collection, document, mode).map(|(key, rev)| Stored { key, rev, ignored })
+            }
         });
     }
     Bulk { results }

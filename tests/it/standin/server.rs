@@ -257,6 +257,7 @@ impl World {
             }
             ("POST", ["_api", "database"]) => self.create_database(request, &seat),
             ("DELETE", ["_api", "database", name]) => {
+                seat.administers(self.read_only)?;
                 let removed = self.databases.remove(*name).is_some();
                 let missing = || Response::error(404, 1228, "database not found");
                 removed
@@ -271,7 +272,7 @@ impl World {
             ("POST", ["_api", "document", collection]) => self.insert(request, &seat, collection),
             (_, ["_api", "cursor", ..]) => aql::cursor(self, request, &seat, &rest[2..]),
             ("POST", ["_api", "explain"]) => aql::explain(self, request, &seat),
-            _ => Err(Response::error(404, 404, "unknown path")),
+            _ => Err(Response::error(404, 0, "")),
         }
     }
 
@@ -309,6 +310,7 @@ impl World {
         let mode = match request.param("overwriteMode") {
             Some("ignore") => Mode::Ignore,
             Some("replace") => Mode::Replace,
+            // Also what the server does not know.
             _ => Mode::Conflict,
         };
         let Value::Array(documents) = body else {
@@ -316,7 +318,8 @@ impl World {
         };
         let bulk = documents::insert(collection, documents, &mode, fault, room);
         let (body, errors) = bulk.answer(name, request.flag("silent"));
-        let mut response = Response::json(202, &body);
+        let status = if request.flag("waitForSync") { 201 } else { 202 };
+        let mut response = Response::json(status, &body);
         response
             .headers
             .extend(errors.map(|e| ("X-Arango-Error-Codes".to_string(), e)));
