@@ -102,7 +102,8 @@ pub fn state(data: &[u8]) {
     }
 }
 
-/// A connection: however the bytes arrive, its lines are the same.
+/// A connection: however the bytes arrive, its lines are the same. (Which of them make a record depends on what came
+/// together: lines of a traceback do not wait for each other.)
 pub fn socket(data: &[u8]) {
     let (max_line, data) = limited(data);
     let read = |step: usize| {
@@ -110,8 +111,11 @@ pub fn socket(data: &[u8]) {
         let mut texts = Vec::new();
         let mut take = |lines: &mut Lines, end| {
             let (chunk, _) = lines.take(end);
-            let text = |i: &logagent::source::Item| chunk.data[i.start as usize..i.line_end as usize].to_vec();
-            texts.extend(chunk.items.iter().map(|i| (i.offset, i.whole, text(i))));
+            for item in &chunk.items {
+                let lines = chunk.data[item.start as usize..item.end as usize].split(|b| *b == b'\n');
+                let filled = lines.filter(|line| !line.trim_ascii().is_empty());
+                texts.extend(filled.map(|line| (item.whole, line.to_vec())));
+            }
         };
         for piece in data.chunks(step) {
             lines.space().extend_from_slice(piece);
