@@ -381,7 +381,8 @@ pub struct Learnings {
 /// Arguments of `fix`.
 #[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default)]
 pub struct Fix {
-    /// The error: an event's key, a fingerprint, or an execution (its last error)
+    /// The error: an event's key, a fingerprint, or an execution (its last error; a `run_end` without an
+    /// exception counts only where there is no other)
     #[arg(value_name = "KEY|FINGERPRINT|EXECUTION")]
     pub target: String,
     /// How it was fixed

@@ -262,17 +262,30 @@ fn meant(ask: &Asking<'_>, target: &str) -> Result<Event, AskError> {
     if let Some(event) = by_print {
         return Ok(event);
     }
-    let id = execution(ask, target)?;
-    newest(Filter {
-        executions: vec![id],
-        min_level: Some(ERROR),
-        ..Filter::default()
-    })?
-    .ok_or_else(|| {
+    last_error(ask, execution(ask, target)?)?.ok_or_else(|| {
         AskError::NotFound(format!(
             "'{target}' is no key of an event, no fingerprint, and no execution with an error: see `logagent errors`"
         ))
     })
+}
+
+/// The last error of an execution that says what failed; where there is none, its last error.
+fn last_error(ask: &Asking<'_>, execution: String) -> Result<Option<Event>, AskError> {
+    let filter = Filter {
+        executions: vec![execution],
+        min_level: Some(ERROR),
+        ..Filter::default()
+    };
+    let (mut last, mut end) = (None, None);
+    ask.store.scan(&filter, false, &mut |event| {
+        if event.repeats_a_failure() {
+            end = end.take().or(Some(event));
+        } else {
+            last = Some(event);
+        }
+        last.is_none()
+    })?;
+    Ok(last.or(end))
 }
 
 fn script_of(ask: &Asking<'_>, id: &str) -> Result<Option<String>, AskError> {

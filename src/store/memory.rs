@@ -250,11 +250,14 @@ impl Contents {
         };
         let found = match fix.target.as_deref().filter(|t| !t.is_empty()) {
             None => newest(&|e| {
-                e.is_error() && e.resolved.is_none() && fix.script_name.is_some() && e.script_name == fix.script_name
+                let stands = !e.repeats_a_failure() || newest(&|o| fails(o, &e.execution_id)).is_none();
+                let open = e.is_error() && e.resolved.is_none() && stands;
+                open && fix.script_name.is_some() && e.script_name == fix.script_name
             }),
             Some(target) => self
                 .event(target)
                 .or_else(|| newest(&|e| e.fingerprint.as_deref() == Some(target)))
+                .or_else(|| newest(&|e| fails(e, target)))
                 .or_else(|| newest(&|e| e.execution_id == target && e.is_error()))
                 .or_else(|| self.newest_with(target, fix, true))
                 .or_else(|| self.newest_with(target, fix, false)),
@@ -283,6 +286,11 @@ impl Contents {
                     || (!exception_only && holds(&e.message)))
         })
     }
+}
+
+/// Whether the event is an error of the execution that says what failed.
+fn fails(event: &Event, execution: &str) -> bool {
+    event.execution_id == execution && event.is_error() && !event.repeats_a_failure()
 }
 
 /// Types and values of a whole chain.

@@ -280,8 +280,9 @@ pub struct RunEnd {
 /// A recorded fix: joined to the error it fixes by an edge `FIXED_BY` from the error to the fix's own event.
 ///
 /// The store finds the error by `target`: an event key, a fingerprint, an execution id (its last error), an exception
-/// type or text (the newest matching error); without a target the newest open error of the same script. Where nothing
-/// matches, the fix's event is marked `fix_unmatched`.
+/// type or text (the newest matching error); without a target the newest open error of the same script. A `run_end`
+/// without an exception repeats what failed: by execution and script it is meant only where its execution has no other
+/// error. Where nothing matches, the fix's event is marked `fix_unmatched`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fix {
     /// `_key` of the fix's own event in `log_events`.

@@ -219,6 +219,13 @@ impl Event {
     pub fn is_error(&self) -> bool {
         self.level_no.unwrap_or(0) >= ERROR
     }
+
+    /// A `run_end` without an exception: as an error it says no more than that its run failed. It stands for a failure
+    /// only where its execution has no other error.
+    #[must_use]
+    pub fn repeats_a_failure(&self) -> bool {
+        self.event.as_deref() == Some("run_end") && self.exception.is_none()
+    }
 }
 
 /// `level_no` from which on a record is an error.

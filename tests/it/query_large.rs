@@ -134,3 +134,24 @@ fn a_learning_that_was_logged_is_one_node_and_hangs_on_the_event_before_it() {
         "{stored:?}"
     );
 }
+
+/// A script that logs its exception and then ends as failed, and one that only ends so.
+const FAILING: &str = r#"{"time":"2026-11-10T10:00:00Z","level":"ERROR","message":"no row 7","run_id":"load_1","script":"load","exception":"KeyError: 7"}
+{"time":"2026-11-10T10:00:01Z","level":"ERROR","message":"stopped","run_id":"load_1","script":"load","event":"run_end","status":"failed"}
+{"time":"2026-11-10T10:00:02Z","level":"ERROR","message":"stopped","run_id":"load_2","script":"load","event":"run_end","status":"failed"}
+"#;
+
+#[test]
+fn a_fix_of_a_run_is_for_what_failed_and_not_for_the_end_that_repeats_it() {
+    let place = Place::new();
+    fs::write(place.path("logs/load.jsonl"), FAILING).unwrap();
+    place.once();
+    let fixed = |run: &str| answer(&place, &["fix", run, "create the row first"])["fixed"].clone();
+    let key = |said: &Value| {
+        let found =
+            place.rows(&format!("select message from log_events where _key = {}", said["_key"]).replace('"', "'"));
+        found[0]["message"].clone()
+    };
+    assert_eq!(key(&fixed("load_1")), "no row 7");
+    assert_eq!(key(&fixed("load_2")), "stopped", "where nothing else failed");
+}

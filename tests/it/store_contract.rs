@@ -58,6 +58,8 @@ macro_rules! promises {
             relations_become_edges_with_every_name_that_readers_look_for,
             a_fix_finds_its_error_by_key_fingerprint_execution_type_and_text,
             a_fix_without_a_target_is_for_the_newest_open_error_of_its_script,
+            an_execution_stands_for_what_failed_and_not_for_its_end,
+            a_fix_without_a_target_passes_over_ends_that_repeat_a_failure,
             a_fix_resolves_the_earlier_events_of_its_error_but_no_others,
             a_fix_that_matches_nothing_is_marked_and_counted,
             a_repeated_fix_does_not_fix_another_error,

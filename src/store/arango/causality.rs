@@ -125,8 +125,12 @@ async fn find(client: &Client, fix: &Fix) -> Result<Option<FixedError>, Error> {
     if let Some(error) = one(client, BY_KEY, json!({"target": target})).await? {
         return Ok(Some(error));
     }
-    for query in [BY_FINGERPRINT, BY_EXECUTION] {
-        if let Some(error) = one(client, query, json!({"target": target, "time": time})).await? {
+    if let Some(error) = one(client, BY_FINGERPRINT, json!({"target": target, "time": time})).await? {
+        return Ok(Some(error));
+    }
+    for ends in [false, true] {
+        let binds = json!({"target": target, "time": time, "ends": ends});
+        if let Some(error) = one(client, BY_EXECUTION, binds).await? {
             return Ok(Some(error));
         }
     }

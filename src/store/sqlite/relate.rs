@@ -81,10 +81,15 @@ fn find(db: &Connection, fix: &Fix) -> rusqlite::Result<Option<FixedError>> {
     let Some(target) = fix.target.as_deref().filter(|t| !t.is_empty()) else {
         return newest_open(db, fix, &time);
     };
+    let newest = "e.timestamp <= ?2 ORDER BY e.timestamp DESC, e.seq DESC, e._key DESC";
     for condition in [
-        "_key = ?1 AND ?2 IS NOT NULL",
-        "fingerprint = ?1 AND timestamp <= ?2 ORDER BY timestamp DESC, seq DESC, _key DESC",
-        "execution_id = ?1 AND level_no >= 40 AND timestamp <= ?2 ORDER BY timestamp DESC, seq DESC, _key DESC",
+        "e._key = ?1 AND ?2 IS NOT NULL".to_owned(),
+        format!("e.fingerprint = ?1 AND {newest}"),
+        format!(
+            "e.execution_id = ?1 AND e.level_no >= 40 AND NOT ({}) AND {newest}",
+            repeats("e")
+        ),
+        format!("e.execution_id = ?1 AND e.level_no >= 40 AND {newest}"),
     ] {
         let sql = format!("SELECT {ERROR} FROM log_events e WHERE {condition} LIMIT 1");
         let found = db
@@ -107,6 +112,13 @@ fn error(r: &Row<'_>) -> rusqlite::Result<FixedError> {
         script_name: r.get(2)?,
         message: r.get(3)?,
     })
+}
+
+/// Whether the event known by this alias says no more than that its run failed: [`Event::repeats_a_failure`].
+///
+/// [`Event::repeats_a_failure`]: crate::store::stored::Event::repeats_a_failure
+fn repeats(e: &str) -> String {
+    format!("{e}.event IS 'run_end' AND {e}.exception IS NULL")
 }
 
 /// The newest error with this in its exceptions, or else anywhere in its text.
@@ -134,9 +146,12 @@ fn newest_open(db: &Connection, fix: &Fix, time: &str) -> rusqlite::Result<Optio
     let Some(script) = &fix.script_name else {
         return Ok(None);
     };
+    let (end, other_end) = (repeats("e"), repeats("o"));
     let sql = format!(
         "SELECT {ERROR} FROM log_events e INDEXED BY log_events_error \
          WHERE e.level_no >= 40 AND e.script_name = ?1 AND e.timestamp <= ?2 \
+         AND NOT ({end} AND EXISTS (SELECT 1 FROM log_events o WHERE o.execution_id = e.execution_id \
+           AND o.level_no >= 40 AND o.timestamp <= ?2 AND o._key <> ?3 AND NOT ({other_end}))) \
          AND e.resolved IS NULL AND e._key <> ?3 AND NOT EXISTS (SELECT 1 FROM log_causality c \
            WHERE json_extract(c.metadata, '$.fingerprint') = e.fingerprint AND c.type = 'FIXED_BY' \
            AND json_extract(c.metadata, '$.script_name') = e.script_name AND c.created_at >= e.timestamp) \

@@ -404,6 +404,57 @@ pub async fn a_fix_without_a_target_is_for_the_newest_open_error_of_its_script(b
     assert_eq!(write(b, fixing("f4", 100, None)).await.fixes_unmatched, 1);
 }
 
+/// A run that failed, said so at its end, and the same of a run whose end is the only error.
+fn ends() -> Batch {
+    let end = |key, seconds, run| {
+        let more = json!({"fingerprint": format!("end of {run}"), "execution_id": run, "event": "run_end"});
+        error(key, seconds, "stopped", more)
+    };
+    let failed = json!({"type": "KeyError", "value": "id", "traceback": "…"});
+    let mut said = json!({"fingerprint": "ffff", "execution_id": "run_s", "event": "run_end"});
+    said["exception"] = failed.clone();
+    events(&[
+        error(
+            "x1",
+            0,
+            "no id",
+            json!({"fingerprint": "ffff", "execution_id": "run_x", "exception": failed}),
+        ),
+        end("x2", 1, "run_x"),
+        end("x3", 1, "run_x"),
+        error("s1", 2, "slow", json!({"fingerprint": "abab", "execution_id": "run_s"})),
+        error("s2", 3, "no id", said),
+        end("o1", 4, "run_o"),
+    ])
+}
+
+pub async fn an_execution_stands_for_what_failed_and_not_for_its_end(b: &impl Backend) {
+    write(b, ends()).await;
+    for (fix, target, error) in [
+        ("f1", "run_x", "x1"),
+        ("f2", "run_s", "s2"),
+        ("f3", "run_o", "o1"),
+        ("f4", "x2", "x2"),
+    ] {
+        assert_eq!(
+            write(b, fixing(fix, 100, Some(target))).await.fixes_unmatched,
+            0,
+            "{target}"
+        );
+        assert_eq!(fixed_by(b, fix), [error], "{target}");
+    }
+}
+
+pub async fn a_fix_without_a_target_passes_over_ends_that_repeat_a_failure(b: &impl Backend) {
+    write(b, ends()).await;
+    // "ffff" is one error, in two runs.
+    for (fix, error) in [("f1", "o1"), ("f2", "s2"), ("f3", "s1")] {
+        write(b, fixing(fix, 100, None)).await;
+        assert_eq!(fixed_by(b, fix), [error]);
+    }
+    assert_eq!(write(b, fixing("f4", 100, None)).await.fixes_unmatched, 1);
+}
+
 pub async fn a_fix_resolves_the_earlier_events_of_its_error_but_no_others(b: &impl Backend) {
     write(b, errors()).await;
     let later = error("e9", 200, "the disk is full", json!({"fingerprint": "aaaa"}));
