@@ -10,7 +10,7 @@
 //!   read from the index alone.
 //! * `log_events_time (timestamp, level, script_name)`: windows, also of one script or level: the others are passed over
 //!   within the index. Counts by these are read from it alone. (An index by script and time would cost each insert a
-//!   tenth more, and only spare the passing over.)
+//!   tenth more, and only spare the passing over; where that would never end, full text helps: see `read/reach.rs`.)
 //! * `log_events_error (timestamp, fingerprint, script_name, execution_id) WHERE level_no >= 40`: errors of a window.
 //! * `log_events_fingerprint (fingerprint, timestamp, script_name) WHERE fingerprint IS NOT NULL`: first and last seen of
 //!   an error, by script.
@@ -21,7 +21,8 @@
 //!
 //! Full text is `log_events_fts`, an FTS5 table without a copy of the text: its content is `log_events` itself. Join on
 //! `log_events.id = log_events_fts.rowid`. Only options that SQLite 3.40 and older know are used, because other programs
-//! read the file with the SQLite they have.
+//! read the file with the SQLite they have. Each commit adds a segment to it; sixteen of a level are merged into one of
+//! the next, a few pages with each commit, so that none takes long and the log stays short.
 //!
 //! Columns beside those of the interface: `id`; `exception_text`, the types and values of the whole exception chain, as
 //! full text needs them; `has_response`, 1 where `extra_data.response` stands.
@@ -31,7 +32,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::store::{SchemaAction, SchemaObject};
 
 /// `PRAGMA user_version` of the schema below.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// `PRAGMA application_id`: "loga".
 pub const APPLICATION: i64 = 0x6c6f_6761;
@@ -185,7 +186,7 @@ const OBJECTS: &[Object] = &[
         sql: "CREATE VIRTUAL TABLE log_events_fts USING fts5(message, exception_text, function_name, script_name, tags, \
               content='log_events', content_rowid='id', tokenize='unicode61')",
         // Every commit adds a segment to the full text: merging them rarely, many at once, costs least.
-        then: "INSERT INTO log_events_fts (log_events_fts, rank) VALUES ('automerge', 16)",
+        then: "INSERT INTO log_events_fts (log_events_fts, rank) VALUES ('automerge', 16), ('crisismerge', 64)",
     },
     Object {
         name: "script_runs",
@@ -341,8 +342,14 @@ pub enum SchemaError {
 /// One step from a version to the next, within the upgrade's transaction.
 pub type Step = fn(&Connection) -> rusqlite::Result<()>;
 
-/// Step `i` brings version `i + 1` to `i + 2`. Version 1 is made of [`OBJECTS`].
-const STEPS: &[Step] = &[];
+/// Step `i` brings version `i + 1` to `i + 2`. A new file is made of [`OBJECTS`].
+const STEPS: &[Step] = &[merge_bit_by_bit];
+
+/// Version 1 merged the segments of full text only when there were so many that all of a level had to be merged at once:
+/// a commit in some hundreds took seconds, and in some thousands minutes.
+fn merge_bit_by_bit(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch("INSERT INTO log_events_fts (log_events_fts, rank) VALUES ('crisismerge', 64)")
+}
 
 /// What the file's schema is: 0 where it holds none of ours yet.
 pub fn version(db: &Connection) -> Result<i64, SchemaError> {
@@ -460,5 +467,22 @@ mod tests {
         assert_eq!(made(3), None);
         // A new file is made as it is to be; there is nothing to bring forward.
         assert_eq!(made(0), None);
+    }
+
+    #[test]
+    fn full_text_of_an_older_file_is_merged_bit_by_bit_too() {
+        let merging = |db: &Connection| -> String {
+            let all = "SELECT group_concat(k || '=' || v) FROM (SELECT * FROM log_events_fts_config \
+                       WHERE k LIKE '%merge' ORDER BY k)";
+            db.query_row(all, [], |r| r.get(0)).unwrap()
+        };
+        let db = Connection::open_in_memory().unwrap();
+        ensure(&db, false).unwrap();
+        assert_eq!(merging(&db), "automerge=16,crisismerge=64");
+        db.execute_batch("DELETE FROM log_events_fts_config WHERE k = 'crisismerge'; PRAGMA user_version = 1")
+            .unwrap();
+        ensure(&db, false).unwrap();
+        assert_eq!(merging(&db), "automerge=16,crisismerge=64");
+        assert_eq!(version(&db).unwrap(), VERSION);
     }
 }
