@@ -15,7 +15,9 @@
 //! arrived later than it was read. Retention therefore stops at the first long stretch without a match and finds
 //! stragglers when the bound has passed them; the `prune` verb looks at every row.
 //!
-//! Freed pages go back to the file system in small steps too; retention keeps some for the rows to come.
+//! Freed pages go back to the file system in small steps too, between the others: SQLite cuts the file at its end, and
+//! looks for each page there in the list of free pages, which takes long where that list is. Retention keeps some pages
+//! for the rows to come.
 
 use std::path::Path;
 
@@ -35,7 +37,7 @@ const STEP: i64 = 8000;
 const PATIENCE: u64 = 20_000;
 
 /// Pages given back in one step.
-const PAGES: i64 = 4000;
+const PAGES: i64 = 2000;
 
 /// Free pages that retention leaves for rows to come: 16 MiB.
 const SPARE: i64 = 4096;
@@ -51,7 +53,9 @@ pub struct Pass {
     last: i64,
     /// Rows behind this id came after the beginning: they are not looked at, else a busy agent would be followed for ever.
     end: i64,
-    /// Free pages that are left to be given back, for the same reason counted once.
+    /// There are too few free pages to give back before the next step of events.
+    tidy: bool,
+    /// Free pages that are left to be given back at the end, for the same reason counted once.
     owed: Option<i64>,
     /// Rows looked at since the last one that went.
     barren: u64,
@@ -97,6 +101,7 @@ impl Pass {
             stage: Stage::Begin,
             last: 0,
             end: 0,
+            tidy: true,
             owed: None,
             barren: 0,
             done: Pruned::default(),
@@ -112,6 +117,7 @@ impl Pass {
         )?;
         self.stage = match self.stage {
             Stage::Begin => self.begin(db)?,
+            Stage::Events if !self.tidy => self.tidy_up(db)?,
             Stage::Events => self.events(db)?,
             Stage::Runs => self.runs(db)?,
             Stage::Space => self.space(db)?,
@@ -147,6 +153,7 @@ impl Pass {
             None => return Ok(Stage::Runs),
             Some(id) => self.last = id,
         }
+        self.tidy = gone == 0 || self.free(db)? < PAGES;
         self.barren = if gone > 0 { 0 } else { self.barren + STEP.unsigned_abs() };
         if !self.thorough && self.barren >= PATIENCE {
             return Ok(Stage::Runs);
@@ -258,19 +265,32 @@ impl Pass {
         Ok(if found > 0 { Stage::Runs } else { Stage::Space })
     }
 
+    /// Gives free pages back where there are enough for a step. Steps for less would let the lock go too often.
+    fn tidy_up(&mut self, db: &Connection) -> rusqlite::Result<Stage> {
+        let before = self.free(db)?;
+        give_back(db, PAGES)?;
+        let left = self.free(db)?;
+        // A file that another program made cannot be cut.
+        self.tidy = left < PAGES || left >= before;
+        Ok(Stage::Events)
+    }
+
     /// Gives the next free pages back to the file system.
     fn space(&mut self, db: &Connection) -> rusqlite::Result<Stage> {
-        let free: i64 = db.pragma_query_value(None, "freelist_count", |r| r.get(0))?;
-        let spare = if self.thorough { 0 } else { SPARE };
-        let owed = self.owed.unwrap_or(free - spare).min(free);
+        let free = self.free(db)?;
+        let owed = self.owed.unwrap_or(free).min(free);
         if owed <= 0 {
             return Ok(Stage::End);
         }
-        let mut statement = db.prepare_cached(&format!("PRAGMA incremental_vacuum({})", owed.min(PAGES)))?;
-        let mut rows = statement.query([])?;
-        while rows.next()?.is_some() {}
+        give_back(db, owed)?;
         self.owed = Some(owed - PAGES);
         Ok(Stage::Space)
+    }
+
+    /// Free pages that are not wanted.
+    fn free(&self, db: &Connection) -> rusqlite::Result<i64> {
+        let free: i64 = db.pragma_query_value(None, "freelist_count", |r| r.get(0))?;
+        Ok(free - if self.thorough { 0 } else { SPARE })
     }
 
     /// What would go.
@@ -322,6 +342,14 @@ impl Pass {
         self.done.memories = of("agent_memories", "json_extract(metadata, '$.execution_id')")?;
         Ok(())
     }
+}
+
+/// Gives so many free pages back to the file system, [`PAGES`] at most.
+fn give_back(db: &Connection, pages: i64) -> rusqlite::Result<()> {
+    let mut statement = db.prepare(&format!("PRAGMA incremental_vacuum({})", pages.min(PAGES)))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
 }
 
 /// Which events are meant, on `log_events` by the name `e`, with what is bound, in order.

@@ -217,3 +217,59 @@ fn space_is_given_back_while_a_reader_and_the_agent_go_on() {
     assert!(seen.len() > 6 && seen.iter().any(|c| *c < 20_000), "{seen:?}");
     assert!(size() < before / 2, "{} of {before} pages", size());
 }
+
+/// 32,000 events, all of one time, of which a step's free more pages than are given back at once.
+fn bulky(path: &Path) -> SqliteStore {
+    let store = SqliteStore::open(path).unwrap();
+    let text = "x".repeat(1500);
+    let time = format_time(T);
+    for first in (0..32_000).step_by(4000) {
+        let mut batch = Batch::default();
+        for i in first..first + 4000 {
+            let doc = format!(
+                r#"{{"_key":"k{i:06}","timestamp":"{time}","level":"INFO","message":"{text}","execution_id":"e","ingested_at":"{time}"}}"#
+            );
+            batch.events.push(doc.as_bytes());
+        }
+        block_on(store.write(&Arc::new(batch))).unwrap();
+    }
+    store
+}
+
+/// Prunes all events; the most free pages that were left after a step, and how many stay.
+fn pruned_pages(store: &SqliteStore) -> (i64, i64) {
+    let reader = Connection::open(store.path()).unwrap();
+    let free = || {
+        let sql = "PRAGMA freelist_count";
+        reader.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap()
+    };
+    let mut most = 0;
+    let ask = PruneAsk {
+        before: Some(T + DAY),
+        ..PruneAsk::default()
+    };
+    let done = run(store.path(), &ask, &mut |_| most = most.max(free())).unwrap();
+    assert_eq!(done.events, 32_000);
+    (most, free())
+}
+
+#[test]
+fn free_pages_do_not_pile_up_while_events_are_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (most, left) = pruned_pages(&bulky(&dir.path().join("logs.db")));
+    assert!(most > PAGES, "a step frees {most} pages");
+    assert!(most < 4 * PAGES, "{most} pages wait");
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_file_that_another_program_made_and_that_cannot_be_cut_is_pruned_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shared.db");
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE other (a)")
+        .unwrap();
+    let (_, left) = pruned_pages(&bulky(&path));
+    assert!(left > 4 * PAGES, "{left} free pages stay");
+}
