@@ -201,7 +201,10 @@ fn filter(dice: &mut Dice) -> Filter {
         f.executions = vec![(*dice.one(&RUNS)).to_owned()];
     }
     if dice.often(20) {
-        f.scripts = vec![(*dice.one(&SCRIPTS)).to_owned(), "etl".to_owned()];
+        f.scripts = match dice.often(30) {
+            true => vec![(*dice.one(&["nobody", "rep", "Etl", "etl\" OR \"sync", "--"])).to_owned()],
+            false => vec![(*dice.one(&SCRIPTS)).to_owned(), "etl".to_owned()],
+        };
     }
     if dice.often(10) {
         f.hosts = vec!["a".to_owned()];
@@ -232,6 +235,8 @@ fn filter(dice: &mut Dice) -> Filter {
             (&["tags"], &["green"]),
             (&["function_name"], &["load"]),
             (&["extra_data", "absent"], &["x"]),
+            (&["script_name"], &["sync", "nobody"]),
+            (&["script_name"], &["nobody"]),
         ]);
         f.fields.push(FieldIs {
             path: path.iter().map(|p| (*p).to_owned()).collect(),

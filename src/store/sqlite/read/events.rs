@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::Fault;
 use super::clauses::Clauses;
 use super::matching::matching;
+use super::reach::{Reach, reach};
 use super::rows::{LEAN, WHOLE, lean, whole};
 use crate::store::search::{After, COUNT_MAX, EventAsk, Filter, KEY_START, Mark, Order, Page, ReadError, Visit};
 use crate::store::stored::Event;
@@ -41,13 +42,13 @@ pub fn page(db: &Connection, ask: &EventAsk) -> Result<Page<(Event, Option<f64>)
 
 /// A page in the order of time.
 fn ordered(db: &Connection, ask: &EventAsk) -> Result<Page<(Event, Option<f64>)>, Fault> {
-    let mut clauses = Clauses::default();
-    clauses.events(&ask.filter);
-    let total = if ask.count {
-        count(db, &ask.filter, &clauses)?
-    } else {
-        None
+    let Some(way) = reach(db, &ask.filter)? else {
+        return Ok(Page::default());
     };
+    let total = if ask.count { count(db, &way)? } else { None };
+    let Reach {
+        mut clauses, in_order, ..
+    } = way;
     let down = ask.order != Order::Oldest;
     let mut offset = 0;
     match &ask.after {
@@ -68,8 +69,7 @@ fn ordered(db: &Connection, ask: &EventAsk) -> Result<Page<(Event, Option<f64>)>
         None => {}
     }
     let sql = format!(
-        "SELECT {WHOLE} FROM log_events e{}{} ORDER BY {} LIMIT {} OFFSET {offset}",
-        index_in_order(&ask.filter),
+        "SELECT {WHOLE} FROM {in_order}{} ORDER BY {} LIMIT {} OFFSET {offset}",
         clauses.sql(),
         order_by(down),
         ask.limit + 1
@@ -97,33 +97,11 @@ fn order_by(down: bool) -> &'static str {
     }
 }
 
-/// The index that serves best where SQLite, without statistics, would take another.
-pub fn index_for(filter: &Filter) -> &'static str {
-    if !is_named(filter) && filter.min_level.is_some_and(|l| l >= 40) {
-        " INDEXED BY log_events_error"
-    } else {
-        ""
-    }
-}
-
-/// The same for what is wanted in order of time: walking an index beats sorting everything.
-pub fn index_in_order(filter: &Filter) -> &'static str {
-    match index_for(filter) {
-        "" if !is_named(filter) => " INDEXED BY log_events_time",
-        index => index,
-    }
-}
-
-/// Whether an index other than those by time leads to few events.
-fn is_named(filter: &Filter) -> bool {
-    !filter.executions.is_empty() || !filter.fingerprints.is_empty() || filter.has_response
-}
-
-/// How many events meet the clauses; `None` where that takes too long to find out.
-fn count(db: &Connection, filter: &Filter, clauses: &Clauses) -> Result<Option<u64>, Fault> {
+/// How many events there are on this way; `None` where that takes too long to find out.
+fn count(db: &Connection, way: &Reach) -> Result<Option<u64>, Fault> {
+    let Reach { clauses, all, .. } = way;
     let sql = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM log_events e{}{} LIMIT {})",
-        index_for(filter),
+        "SELECT count(*) FROM (SELECT 1 FROM {all}{} LIMIT {})",
         clauses.sql(),
         COUNT_MAX + 1
     );
@@ -160,11 +138,11 @@ pub fn bounded<T>(
 }
 
 pub fn scan(db: &Connection, filter: &Filter, oldest_first: bool, visit: Visit<'_, Event>) -> Result<(), Fault> {
-    let mut clauses = Clauses::default();
-    clauses.events(filter);
+    let Some(Reach { clauses, in_order, .. }) = reach(db, filter)? else {
+        return Ok(());
+    };
     let sql = format!(
-        "SELECT {LEAN} FROM log_events e{}{} ORDER BY {}",
-        index_in_order(filter),
+        "SELECT {LEAN} FROM {in_order}{} ORDER BY {}",
         clauses.sql(),
         order_by(!oldest_first)
     );

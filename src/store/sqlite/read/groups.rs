@@ -6,7 +6,8 @@ use rusqlite::Connection;
 
 use super::Fault;
 use super::clauses::{Clauses, EVENTS};
-use super::events::{bounded, index_for, index_in_order};
+use super::events::bounded;
+use super::reach::{Reach, reach};
 use crate::store::search::{By, Count, CountAsk, Filter, ReadError, Visit};
 
 /// Steps that looking for the oldest or newest event may take where no index helps; a second or so.
@@ -16,10 +17,11 @@ const EXTENT_STEPS: u64 = 30_000_000;
 const HASHED: usize = 50_000;
 
 pub fn counts(db: &Connection, ask: &CountAsk, visit: Visit<'_, Count>) -> Result<(), Fault> {
-    let mut clauses = Clauses::default();
-    clauses.events(&ask.filter);
+    let Some(Reach { clauses, all, .. }) = reach(db, &ask.filter)? else {
+        return Ok(());
+    };
     let (columns, joins) = columns(&ask.by);
-    let from = format!("FROM log_events e{}{joins}{}", index_for(&ask.filter), clauses.sql());
+    let from = format!("FROM {all}{joins}{}", clauses.sql());
     if !ask.newest && !columns.is_empty() {
         let sql = format!("SELECT {}, e.timestamp {from}", columns.join(", "));
         if let Some(groups) = hashed(db, &sql, columns.len(), &clauses)? {
@@ -178,12 +180,12 @@ fn sorted(
 }
 
 pub fn extent(db: &Connection, filter: &Filter) -> Result<Option<(String, String)>, Fault> {
-    let mut clauses = Clauses::default();
-    clauses.events(filter);
+    let Some(Reach { clauses, in_order, .. }) = reach(db, filter)? else {
+        return Ok(None);
+    };
     let end = |direction: &str| {
         let sql = format!(
-            "SELECT e.timestamp FROM log_events e{}{} ORDER BY e.timestamp {direction} LIMIT 1",
-            index_in_order(filter),
+            "SELECT e.timestamp FROM {in_order}{} ORDER BY e.timestamp {direction} LIMIT 1",
             clauses.sql()
         );
         let found = bounded(db, EXTENT_STEPS, || {

@@ -17,6 +17,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::Fault;
 use super::clauses::Clauses;
 use super::events::bounded;
+use super::reach::few;
 use super::rows::{WHOLE, whole};
 use crate::store::search::{After, COUNT_MAX, EventAsk, Filter, Order, Page, ReadError, Words};
 use crate::store::stored::Event;
@@ -76,7 +77,9 @@ pub fn matching(db: &Connection, ask: &EventAsk, words: &Words) -> Result<Page<(
     };
     let wanted = ask.limit.saturating_add(offset).saturating_add(1);
     let by_score = ask.order == Order::Score;
-    let (clauses, looked_up) = conditions(db, &ask.filter, words)?;
+    let Some((clauses, looked_up)) = conditions(db, &ask.filter, words)? else {
+        return Ok(Page::default());
+    };
     let join = if looked_up || !by_score {
         " JOIN log_events e ON e.id = f.rowid"
     } else {
@@ -128,30 +131,50 @@ pub fn matching(db: &Connection, ask: &EventAsk, words: &Words) -> Result<Page<(
     Ok(Page { items, total, more })
 }
 
-/// What a match must be; and whether its row has to be looked up to tell.
-fn conditions(db: &Connection, filter: &Filter, words: &Words) -> Result<(Clauses, bool), Fault> {
+/// What a match must be, and whether its row has to be looked up to tell; `None` where there can be no match at all.
+fn conditions(db: &Connection, filter: &Filter, words: &Words) -> Result<Option<(Clauses, bool)>, Fault> {
     let mut clauses = Clauses::default();
     let expression = expression(words);
-    let mut rest = Filter {
+    let unbound = Filter {
         stored_until: None,
         ..filter.clone()
     };
-    let set = match has_conditions(&rest) && is_frequent(db, &expression)? {
-        true => allowed(db, &rest)?,
-        false => None,
+    let Some((set, rest)) = admitted(db, &unbound, &expression)? else {
+        return Ok(None);
     };
     clauses.add("log_events_fts MATCH ?", [Value::Text(expression)]);
     if let Some(id) = filter.stored_until {
         clauses.add("f.rowid <= ?", [Value::Integer(id)]);
     }
-    if let Some((set, others)) = set {
+    if let Some(set) = set {
         admit_only(db, set)?;
         clauses.add("lg_among(f.rowid)", []);
-        rest = others;
     }
     let looked_up = has_conditions(&rest);
     clauses.events(&rest);
-    Ok((clauses, looked_up))
+    Ok(Some((clauses, looked_up)))
+}
+
+/// The rows that are asked for as far as that is known beforehand, and the conditions on them that are left; `None` where
+/// there can be no match at all.
+fn admitted(db: &Connection, filter: &Filter, expression: &str) -> Result<Option<(Option<Rows>, Filter)>, Fault> {
+    match few(db, filter)? {
+        Some(ids) if ids.is_empty() => return Ok(None),
+        Some(ids) => {
+            let mut set = Rows::default();
+            ids.into_iter().for_each(|id| set.add(id));
+            return Ok(Some((Some(set), filter.clone())));
+        }
+        None => {}
+    }
+    let set = match has_conditions(filter) && is_frequent(db, expression)? {
+        true => allowed(db, filter)?,
+        false => None,
+    };
+    Ok(Some(match set {
+        Some((set, rest)) => (Some(set), rest),
+        None => (None, filter.clone()),
+    }))
 }
 
 /// Whether the filter has any condition.

@@ -15,6 +15,7 @@ mod groups;
 mod matching;
 mod others;
 mod raw;
+mod reach;
 mod rows;
 
 use std::path::{Path, PathBuf};
