@@ -93,6 +93,13 @@ fn questions<'a>(key: &'a str, run: &'a str, failed: &'a str) -> Vec<Ask<'a>> {
         ),
         ("search, newest", vec!["search"], 10, None),
         ("search -s report", vec!["search", "-s", "report"], 10, None),
+        ("search -s NOBODY", vec!["search", "-s", "nobody"], 20, Some(20)),
+        (
+            "errors -s NOBODY",
+            vec!["errors", "-s", "nobody", "-S", "30d"],
+            20,
+            Some(20),
+        ),
         ("search -l error", vec!["search", "-l", "error"], 10, None),
         (
             "search FIELD=VALUE, 1 h",
