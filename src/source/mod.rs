@@ -7,15 +7,19 @@
 pub mod archive;
 pub mod decoder;
 pub mod discovery;
+pub mod file;
 pub mod files;
 pub mod hint;
 pub mod identity;
+pub mod index;
 pub mod lines;
 pub mod names;
+pub mod slab;
 pub mod socket;
 pub mod status;
 pub mod streams;
 pub mod table;
+pub mod texts;
 pub mod window;
 
 use std::path::PathBuf;

@@ -5,11 +5,15 @@
 //! the latest stay known, and more of them for a while, in case a share went that comes back ([`REMEMBERED`]); so rotation without end leaves a state of constant size. What comes back after that is read again under
 //! the same keys, which changes nothing in the store.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::file::Device;
 use super::identity::{self, Head};
+use super::index::{Index, Slot};
+use super::slab::Slab;
+use super::table::{FileId, hash_of_inode};
 use super::{Cursor, StreamEntry, StreamId};
 
 /// How long streams without file, copy or archive are remembered.
@@ -23,32 +27,45 @@ pub struct Memory {
     pub old: Duration,
 }
 
-/// What the agent remembers: at most some 9 MiB.
+/// What the agent remembers: at most some 6 MiB.
 pub const REMEMBERED: Memory = Memory {
     streams: 4096,
     at_most: 20_000,
     old: Duration::from_secs(3600),
 };
 
+/// No file, or no further stream.
+const NONE: u32 = u32::MAX;
+
+/// A stream: 88 bytes and two entries of an [`Index`], while there is nothing unusual about it.
 #[derive(Clone, Debug)]
 pub struct Known {
+    id: StreamId,
     pub head: u64,
-    pub head_len: u32,
-    pub generation: u32,
     pub cursor: Cursor,
-    pub start: u64,
-    pub dev: u64,
-    pub ino: u64,
-    /// The scan that gave it its identity; 0 for streams of an earlier life.
-    pub born: u64,
-    pub script: Box<str>,
+    ino: u64,
+    rare: Option<Box<Rare>>,
+    dev: Device,
     /// The file that holds it.
-    pub file: Option<u32>,
-    /// Files that are copies of it, and archives that hold it.
-    pub copies: u32,
+    file: FileId,
+    /// Another stream with the same head.
+    alike: Slot,
+    /// The scan that gave it its identity; 0 for streams of an earlier life.
+    pub born: u32,
+    head_len: u16,
     /// Drained under a final name: no copy can hold more.
     pub finished: bool,
-    pub parked: Option<Box<Parked>>,
+}
+
+/// What few streams have.
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    generation: u32,
+    /// Files that are copies of it, and archives that hold it.
+    copies: u32,
+    start: u64,
+    script: Option<Box<str>>,
+    parked: Option<Parked>,
 }
 
 /// Where a stream without a file was last seen.
@@ -64,40 +81,151 @@ pub struct Parked {
     pub unwanted: bool,
 }
 
+/// What makes a stream known.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub head: u64,
+    pub head_len: u32,
+    pub generation: u32,
+    pub cursor: Cursor,
+    pub start: u64,
+    pub dev: u64,
+    pub ino: u64,
+    pub born: u32,
+    pub finished: bool,
+    /// The script, where the file's name says another.
+    pub script: Option<Box<str>>,
+    pub parked: Option<Parked>,
+}
+
 impl Known {
+    fn new(id: StreamId, i: Identity) -> Known {
+        let usual = i.generation == 0 && i.start == 0 && i.script.is_none() && i.parked.is_none();
+        let rare = Rare {
+            generation: i.generation,
+            copies: 0,
+            start: i.start,
+            script: i.script,
+            parked: i.parked,
+        };
+        Known {
+            id,
+            head: i.head,
+            cursor: i.cursor,
+            ino: i.ino,
+            rare: (!usual).then(|| Box::new(rare)),
+            dev: Device::new(i.dev),
+            file: NONE,
+            alike: NONE,
+            born: i.born,
+            head_len: u16::try_from(i.head_len).unwrap_or(u16::MAX),
+            finished: i.finished,
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Gives back what is not needed for a usual stream.
+    fn slim(&mut self) {
+        let usual =
+            |r: &Rare| (r.generation, r.copies, r.start) == (0, 0, 0) && r.script.is_none() && r.parked.is_none();
+        self.rare.take_if(|r| usual(r));
+    }
+
     #[must_use]
     pub fn has_head(&self, head: Head) -> bool {
-        self.head == head.hash && self.head_len == head.len
+        self.head == head.hash && self.head_len() == head.len
+    }
+
+    #[must_use]
+    pub fn head_len(&self) -> u32 {
+        u32::from(self.head_len)
+    }
+
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |r| r.generation)
+    }
+
+    /// Where reading began.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |r| r.start)
+    }
+
+    /// Files that are copies of it, and archives that hold it.
+    #[must_use]
+    pub fn copies(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |r| r.copies)
+    }
+
+    /// One copy more, or less.
+    pub fn count_copy(&mut self, more: bool) {
+        let copies = self.copies();
+        self.rare().copies = if more { copies + 1 } else { copies.saturating_sub(1) };
+        self.slim();
+    }
+
+    /// The script, where the name of its file says another.
+    #[must_use]
+    pub fn script(&self) -> Option<&str> {
+        self.rare.as_ref()?.script.as_deref()
+    }
+
+    pub fn set_script(&mut self, script: Box<str>) {
+        self.rare().script = Some(script);
+    }
+
+    /// The file that holds it.
+    #[must_use]
+    pub fn file(&self) -> Option<FileId> {
+        (self.file != NONE).then_some(self.file)
+    }
+
+    #[must_use]
+    pub fn inode(&self) -> (u64, u64) {
+        (self.dev.number(), self.ino)
+    }
+
+    #[must_use]
+    pub fn parked(&self) -> Option<&Parked> {
+        self.rare.as_ref()?.parked.as_ref()
+    }
+
+    pub fn parked_mut(&mut self) -> Option<&mut Parked> {
+        self.rare.as_mut()?.parked.as_mut()
     }
 
     /// The entry that the state keeps.
     #[must_use]
-    pub fn entry(&self, id: StreamId, path: PathBuf, size: u64, mtime: i64) -> StreamEntry {
+    pub fn entry(&self, path: PathBuf, script: String, size: u64, mtime: i64) -> StreamEntry {
         StreamEntry {
-            id,
+            id: self.id,
             path,
-            script: self.script.to_string(),
-            dev: self.dev,
+            script,
+            dev: self.dev.number(),
             ino: self.ino,
             head: self.head,
-            head_len: self.head_len,
-            generation: self.generation,
+            head_len: self.head_len(),
+            generation: self.generation(),
             finished: self.finished,
             size,
             mtime,
-            start: self.start,
+            start: self.start(),
             archive: false,
             covers: Vec::new(),
         }
     }
 
     #[must_use]
-    pub fn stream(&self, id: StreamId, path: String) -> super::Stream {
+    pub fn stream(&self, path: String, script: String) -> super::Stream {
         super::Stream {
-            id,
-            head: identity::keyed(self.head, self.generation),
-            name: identity::stream_name(self.head, self.generation),
-            script: self.script.to_string(),
+            id: self.id,
+            head: identity::keyed(self.head, self.generation()),
+            name: identity::stream_name(self.head, self.generation()),
+            script,
             kind: super::StreamKind::File { path },
         }
     }
@@ -105,24 +233,42 @@ impl Known {
 
 #[derive(Debug)]
 pub struct Streams {
-    known: HashMap<StreamId, Known>,
-    by_head: HashMap<u64, Vec<StreamId>>,
+    known: Slab<Known>,
+    by_id: Index,
+    /// One stream of each head; it leads to the others.
+    by_head: Index,
     /// Parked streams by the inode they were last seen with.
-    parked: HashMap<(u64, u64), StreamId>,
+    by_inode: Index,
     /// Order in which streams lost their file.
     gone: VecDeque<StreamId>,
+    /// Parked streams whose unread bytes are still to be counted as lost.
+    awaited: Vec<StreamId>,
     next: StreamId,
     memory: Memory,
+}
+
+fn id_hash(known: &Slab<Known>, slot: Slot) -> u64 {
+    known.get(slot).map_or(0, |k| k.id)
+}
+
+fn head_hash(known: &Slab<Known>, slot: Slot) -> u64 {
+    known.get(slot).map_or(0, |k| k.head)
+}
+
+fn inode_hash(known: &Slab<Known>, slot: Slot) -> u64 {
+    known.get(slot).map_or(0, |k| hash_of_inode(k.dev.number(), k.ino))
 }
 
 impl Streams {
     #[must_use]
     pub fn new(next: StreamId) -> Streams {
         Streams {
-            known: HashMap::new(),
-            by_head: HashMap::new(),
-            parked: HashMap::new(),
+            known: Slab::default(),
+            by_id: Index::default(),
+            by_head: Index::default(),
+            by_inode: Index::default(),
             gone: VecDeque::new(),
+            awaited: Vec::new(),
             next,
             memory: REMEMBERED,
         }
@@ -139,68 +285,135 @@ impl Streams {
         id
     }
 
-    pub fn add(&mut self, id: StreamId, known: Known) {
+    pub fn add(&mut self, id: StreamId, identity: Identity) {
+        self.remove(id);
         self.next = self.next.max(id + 1);
-        self.by_head.entry(known.head).or_default().push(id);
-        if known.parked.is_some() {
-            self.parked.insert((known.dev, known.ino), id);
-            self.gone.push_back(id);
+        let head = identity.head;
+        let slot = self.known.add(Known::new(id, identity));
+        let known = &self.known;
+        self.by_id.insert(id, slot, |s| id_hash(known, s));
+        let first = self
+            .by_head
+            .find(head, |s| known.get(s).is_some_and(|k| k.head == head));
+        match first {
+            Some(first) => {
+                self.by_head.replace(head, first, slot);
+                if let Some(k) = self.known.get_mut(slot) {
+                    k.alike = first;
+                }
+            }
+            None => self.by_head.insert(head, slot, |s| head_hash(known, s)),
         }
-        self.known.insert(id, known);
+        self.note_parked(slot);
+    }
+
+    /// Enters a parked stream where parked streams are looked for.
+    fn note_parked(&mut self, slot: Slot) {
+        let known = &self.known;
+        let Some(k) = known.get(slot) else { return };
+        let Some(parked) = k.parked() else { return };
+        let inode = k.inode();
+        self.by_inode.set(
+            hash_of_inode(inode.0, inode.1),
+            slot,
+            |s| known.get(s).is_some_and(|k| k.inode() == inode),
+            |s| inode_hash(known, s),
+        );
+        self.gone.push_back(k.id);
+        if !parked.counted {
+            self.awaited.push(k.id);
+        }
+    }
+
+    fn slot(&self, id: StreamId) -> Option<Slot> {
+        self.by_id.find(id, |s| self.known.get(s).is_some_and(|k| k.id == id))
     }
 
     #[must_use]
     pub fn get(&self, id: StreamId) -> Option<&Known> {
-        self.known.get(&id)
+        self.known.get(self.slot(id)?)
     }
 
     pub fn get_mut(&mut self, id: StreamId) -> Option<&mut Known> {
-        self.known.get_mut(&id)
+        self.known.get_mut(self.slot(id)?)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (StreamId, &Known)> {
-        self.known.iter().map(|(id, k)| (*id, k))
+    /// All streams without a file.
+    pub fn parked(&self) -> impl Iterator<Item = (&Known, &Parked)> {
+        let gone = self.gone.iter().filter_map(|id| self.get(*id));
+        gone.filter_map(|k| Some((k, k.parked()?)))
     }
 
-    /// All streams with this head.
+    /// All streams with this head, in the order in which they became known.
     pub fn with_head(&self, head: Head) -> impl Iterator<Item = (StreamId, &Known)> {
-        let ids = self.by_head.get(&head.hash).map(Vec::as_slice).unwrap_or_default();
-        ids.iter()
-            .filter_map(|id| Some((*id, self.known.get(id)?)))
-            .filter(move |(_, k)| k.has_head(head))
+        let mut slot = self
+            .by_head
+            .find(head.hash, |s| self.known.get(s).is_some_and(|k| k.head == head.hash));
+        let mut alike = Vec::new();
+        while let Some(k) = slot.and_then(|s| self.known.get(s)) {
+            if k.has_head(head) {
+                alike.push((k.id, k));
+            }
+            slot = Some(k.alike);
+        }
+        alike.sort_unstable_by_key(|(id, _)| *id);
+        alike.into_iter()
     }
 
     /// The parked stream that was last seen with this inode.
     #[must_use]
     pub fn by_inode(&self, dev: u64, ino: u64) -> Option<StreamId> {
-        self.parked.get(&(dev, ino)).copied()
+        let slot = self.by_inode.find(hash_of_inode(dev, ino), |s| {
+            self.known.get(s).is_some_and(|k| k.inode() == (dev, ino))
+        });
+        self.known.get(slot?).map(|k| k.id)
     }
 
     /// Whether a file of this inode is to be followed whatever its name.
     #[must_use]
     pub fn sought(&self, dev: u64, ino: u64) -> bool {
-        let known = self.by_inode(dev, ino).and_then(|id| self.known.get(&id));
-        known.is_some_and(|k| k.parked.as_ref().is_some_and(|p| !p.unwanted))
+        let known = self.by_inode(dev, ino).and_then(|id| self.get(id));
+        known.is_some_and(|k| k.parked().is_some_and(|p| !p.unwanted))
     }
 
     /// A file holds the stream from now on.
-    pub fn attach(&mut self, id: StreamId, file: u32, dev: u64, ino: u64) {
-        if let Some(known) = self.known.get_mut(&id) {
-            if known.parked.take().is_some() {
-                self.parked.remove(&(known.dev, known.ino));
+    pub fn attach(&mut self, id: StreamId, file: FileId, dev: u64, ino: u64) {
+        let Some(slot) = self.slot(id) else { return };
+        self.by_inode.remove(inode_hash(&self.known, slot), slot);
+        if let Some(known) = self.known.get_mut(slot) {
+            if let Some(rare) = &mut known.rare {
+                rare.parked = None;
             }
-            (known.file, known.dev, known.ino) = (Some(file), dev, ino);
+            known.slim();
+            (known.file, known.dev, known.ino) = (file, Device::new(dev), ino);
         }
     }
 
     /// No file holds the stream any more.
     pub fn park(&mut self, id: StreamId, parked: Parked) {
-        if let Some(known) = self.known.get_mut(&id) {
-            known.file = None;
-            known.parked = Some(Box::new(parked));
-            self.parked.insert((known.dev, known.ino), id);
-            self.gone.push_back(id);
+        let Some(slot) = self.slot(id) else { return };
+        if let Some(known) = self.known.get_mut(slot) {
+            known.file = NONE;
+            known.rare().parked = Some(parked);
         }
+        self.note_parked(slot);
+    }
+
+    /// Streams that have been without a file for as long as `hold`: what was not read of them is lost.
+    pub fn overdue(&mut self, now: Instant, hold: Duration) -> Vec<StreamId> {
+        let mut overdue = Vec::new();
+        let mut awaited = std::mem::take(&mut self.awaited);
+        awaited.retain(|id| match self.get(*id).and_then(Known::parked) {
+            Some(p) if !p.counted && now.saturating_duration_since(p.since) >= hold => {
+                overdue.push(*id);
+                false
+            }
+            Some(p) => !p.counted,
+            None => false,
+        });
+        awaited.shrink_to(64);
+        self.awaited = awaited;
+        overdue
     }
 
     /// Streams that nothing refers to, beyond those worth remembering. They are known no longer.
@@ -211,13 +424,13 @@ impl Streams {
         while self.gone.len() > streams && kept < streams {
             let Some(id) = self.gone.pop_front() else { break };
             let young = |p: &Parked| now.saturating_duration_since(p.since) < old;
-            match self.known.get(&id) {
-                Some(k) if k.parked.is_none() => {}
-                Some(k) if self.gone.len() < at_most && k.parked.as_deref().is_some_and(young) => {
+            match self.get(id).map(|k| (k.parked(), k.copies())) {
+                Some((None, _)) => {}
+                Some((Some(parked), _)) if self.gone.len() < at_most && young(parked) => {
                     self.gone.push_front(id);
                     break;
                 }
-                Some(k) if k.copies > 0 => {
+                Some((Some(_), copies)) if copies > 0 => {
                     self.gone.push_back(id);
                     kept += 1;
                 }
@@ -231,15 +444,38 @@ impl Streams {
     }
 
     fn remove(&mut self, id: StreamId) {
-        let Some(known) = self.known.remove(&id) else { return };
-        if self.parked.get(&(known.dev, known.ino)) == Some(&id) {
-            self.parked.remove(&(known.dev, known.ino));
-        }
-        if let Some(ids) = self.by_head.get_mut(&known.head) {
-            ids.retain(|i| *i != id);
-            if ids.is_empty() {
-                self.by_head.remove(&known.head);
+        let Some(slot) = self.slot(id) else { return };
+        self.by_id.remove(id, slot);
+        self.by_inode.remove(inode_hash(&self.known, slot), slot);
+        let Some(gone) = self.known.get(slot).map(|k| (k.head, k.alike)) else {
+            return;
+        };
+        self.unlink(slot, gone.0, gone.1);
+        self.known.remove(slot);
+    }
+
+    /// Takes a stream out of those with its head; `next` is the one that it leads to.
+    fn unlink(&mut self, slot: Slot, head: u64, next: Slot) {
+        let known = &self.known;
+        let first = self
+            .by_head
+            .find(head, |s| known.get(s).is_some_and(|k| k.head == head));
+        match first {
+            Some(first) if first == slot && next == NONE => {
+                self.by_head.remove(head, slot);
             }
+            Some(first) if first == slot => self.by_head.replace(head, slot, next),
+            Some(first) => {
+                let mut at = first;
+                while let Some(k) = self.known.get_mut(at) {
+                    if k.alike == slot {
+                        k.alike = next;
+                        return;
+                    }
+                    at = k.alike;
+                }
+            }
+            None => {}
         }
     }
 
@@ -258,18 +494,16 @@ impl Streams {
 mod tests {
     use super::*;
 
-    fn known(n: u64, parked: bool) -> Known {
-        let parked = parked.then(|| {
-            Box::new(Parked {
-                path: PathBuf::new(),
-                size: 0,
-                mtime: 0,
-                since: Instant::now(),
-                counted: false,
-                unwanted: false,
-            })
+    fn known(n: u64, parked: bool) -> Identity {
+        let parked = parked.then(|| Parked {
+            path: PathBuf::new(),
+            size: 0,
+            mtime: 0,
+            since: Instant::now(),
+            counted: false,
+            unwanted: false,
         });
-        Known {
+        Identity {
             head: n / 2,
             head_len: 1,
             generation: 0,
@@ -278,10 +512,8 @@ mod tests {
             dev: 1,
             ino: n,
             born: 0,
-            script: "s".into(),
-            file: None,
-            copies: 0,
             finished: false,
+            script: None,
             parked,
         }
     }
@@ -296,7 +528,7 @@ mod tests {
             streams.forget_old(later);
         }
         assert_eq!(streams.len(), REMEMBERED.streams);
-        assert!(streams.by_head.len() <= REMEMBERED.streams && streams.parked.len() <= REMEMBERED.streams);
+        assert!(streams.by_head.len() <= REMEMBERED.streams && streams.by_inode.len() <= REMEMBERED.streams);
     }
 
     #[test]
@@ -318,13 +550,8 @@ mod tests {
     fn streams_with_a_file_or_a_copy_are_never_forgotten() {
         let mut streams = Streams::new(1);
         streams.add(1, known(1, false));
-        streams.add(
-            2,
-            Known {
-                copies: 1,
-                ..known(2, true)
-            },
-        );
+        streams.add(2, known(2, true));
+        streams.get_mut(2).unwrap().count_copy(true);
         streams.add(3, known(3, true));
         streams.attach(3, 0, 1, 3);
         let later = Instant::now() + REMEMBERED.old * 2;
@@ -333,5 +560,59 @@ mod tests {
             streams.forget_old(later);
         }
         assert!((1..=3).all(|id| streams.get(id).is_some()));
+    }
+
+    #[test]
+    fn streams_of_one_head_are_found_in_order_whichever_of_them_went() {
+        let head = Head {
+            hash: 7,
+            len: 1,
+            distinctive: true,
+        };
+        for gone in 1..=5 {
+            let mut streams = Streams::new(1);
+            for id in 1..=5 {
+                let alike = Identity {
+                    head: 7,
+                    ..known(id, false)
+                };
+                streams.add(id, alike);
+                streams.add(id + 100, known(id * 50, false));
+            }
+            streams.remove(gone);
+            let found: Vec<StreamId> = streams.with_head(head).map(|(id, _)| id).collect();
+            assert_eq!(found, (1..=5).filter(|id| *id != gone).collect::<Vec<_>>());
+            streams.add(
+                9,
+                Identity {
+                    head: 7,
+                    ..known(9, false)
+                },
+            );
+            assert_eq!(streams.with_head(head).count(), 5);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_nothing_is_unusual_about_is_small() {
+        assert!(size_of::<Option<Known>>() <= 88, "{}", size_of::<Option<Known>>());
+        let mut streams = Streams::new(1);
+        streams.add(1, known(1, true));
+        streams.get_mut(1).unwrap().count_copy(true);
+        streams.attach(1, 4, 1, 1);
+        streams.get_mut(1).unwrap().count_copy(false);
+        assert!(streams.get(1).unwrap().rare.is_none());
+    }
+
+    #[test]
+    fn what_is_unread_is_overdue_once_and_only_while_no_file_holds_it() {
+        let mut streams = Streams::new(1);
+        (1..=3).for_each(|id| streams.add(id, known(id, true)));
+        streams.attach(2, 0, 1, 2);
+        let hold = Duration::from_secs(5);
+        assert!(streams.overdue(Instant::now(), hold).is_empty());
+        let later = Instant::now() + hold;
+        assert_eq!(streams.overdue(later, hold), [1, 3]);
+        assert!(streams.overdue(later, hold).is_empty());
     }
 }

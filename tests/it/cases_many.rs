@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use logagent::config::StartAt;
+use logagent::source::status::FileState;
+
 use crate::harness::eventually;
 use crate::recorder::{Rig, opened, timed, timed_line};
 use std::io::Write;
@@ -54,6 +57,39 @@ fn twenty_thousand_idle_files_need_few_descriptors_and_a_new_line_is_noticed() {
         .filter_map(|e| fs::read_link(e.unwrap().path()).ok())
         .filter(|p| p.starts_with(rig.dir.path()));
     assert!(ours.count() < 100);
+}
+
+// New files are judged some at a time; those that give nothing to read must not end that early.
+#[test]
+fn a_file_behind_very_many_empty_ones_is_found_at_once() {
+    let rig = Rig::new();
+    for n in 0..1500 {
+        rig.write(&format!("a{n:04}.log"), "");
+    }
+    rig.write("z.log", timed("z", 0, 3));
+    let report = rig.once();
+    assert_eq!((report.files, rig.recorder.book().count), (1, 3));
+}
+
+// What `files.start_at` leaves out are the files of the first look, however long it takes to judge them.
+#[test]
+fn of_very_many_files_none_is_read_from_its_beginning_that_was_there_before_the_agent() {
+    let mut rig = Rig::new();
+    rig.settings.start_at = StartAt::End;
+    for n in 0..1000 {
+        rig.write(&format!("f{n:04}.log"), timed(&format!("f{n}"), 0, 2));
+    }
+    rig.start();
+    eventually("all files to be judged", || {
+        let status = rig.status.get();
+        let current = status.files.iter().filter(|f| f.state == FileState::Current);
+        (current.count() == 1000).then_some(())
+    });
+    rig.append("f0999.log", timed("f999", 2, 3));
+    rig.write("new.log", timed("new", 0, 2));
+    rig.wait(3);
+    rig.watched_for(Duration::from_millis(300));
+    assert_eq!(rig.recorder.book().count, 3);
 }
 
 // The cost of a busy file, and how long a line takes. The figures are printed.

@@ -153,7 +153,7 @@ impl Tailer {
             return Err(false);
         }
         if size < k.cursor.offset {
-            let path = k.file.map(|h| self.table.path(h)).ok_or(false)?;
+            let path = k.file().map(|h| self.table.path(h)).ok_or(false)?;
             let whole = fs::File::open(path).map_err(|_| false)?;
             let at = match found {
                 Some(Compared::Beginning(at)) if at <= size => at,
@@ -162,7 +162,7 @@ impl Tailer {
             return Ok((Comparison::Beginning { whole, at }, size - at));
         }
         let start = Cursor {
-            offset: k.start,
+            offset: k.start(),
             ..Cursor::default()
         };
         let from = match found {

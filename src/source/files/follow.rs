@@ -6,20 +6,16 @@ use std::time::Instant;
 use rustix::fs::Stat;
 
 use super::super::hint::DirId;
-use super::super::names;
-use super::super::table::{File, FileId, Held, Role};
+use super::super::streams::Known;
+use super::super::table::{File, FileId, Found, Held, Role};
 use super::look::mtime;
-use super::{ACTIVE, CLOSE_AFTER, Tailer};
+use super::{CLOSE_AFTER, Tailer};
 
 impl Tailer {
     /// The name leads to this file.
     pub(super) fn name_file(&mut self, dir: DirId, name: &OsStr, s: &Stat, wanted: bool, link: bool, now: Instant) {
         if let Some(old) = self.table.by_name(dir, name) {
-            if self
-                .table
-                .get(old)
-                .is_some_and(|f| (f.dev, f.ino) == (s.st_dev, s.st_ino))
-            {
+            if self.table.get(old).is_some_and(|f| f.inode() == (s.st_dev, s.st_ino)) {
                 return self.check(old, now);
             }
             self.lose(old);
@@ -32,10 +28,13 @@ impl Tailer {
                 return;
             }
             tracing::debug!(from = %path.display(), to = %name.to_string_lossy(), "renamed");
+            if let Some(stream) = self.table.get(id).and_then(File::stream_id) {
+                self.keep_script(stream, name);
+            }
             self.table.rename(id, dir, name);
             if let Some(f) = self.table.get_mut(id) {
                 (f.renamed, f.stranger) = (true, !wanted);
-                if f.fd.is_none() && f.stream_id().is_none() {
+                if !f.is_open() && f.stream_id().is_none() {
                     // Nothing was read of it, and nothing kept its inode from being given to another file.
                     f.noticed = self.scan;
                 }
@@ -44,45 +43,28 @@ impl Tailer {
             self.changed = true;
             return self.check(id, now);
         }
-        let script = names::script(name);
-        let family = xxhash_rust::xxh3::xxh3_64(&[script.as_bytes(), &dir.to_le_bytes()].concat());
-        let id = self.table.add(File {
+        let id = self.table.add(&Found {
             dir,
-            name: name.into(),
+            name,
             dev: s.st_dev,
             ino: s.st_ino,
             size: s.st_size as u64,
             mtime: mtime(s),
-            looked: 0,
-            peak: s.st_size as u64,
-            scanned: 0,
-            role: Role::Unknown,
-            held: Held::No,
-            fd: None,
-            stream: None,
-            grew: now.checked_sub(ACTIVE).unwrap_or(now),
             noticed: self.scan,
-            renamed: false,
-            gone: false,
             polled: link || s.st_nlink > 1,
-            denied: false,
             stranger: !wanted,
-            ready: false,
-            family,
         });
         if link || s.st_nlink > 1 {
             self.linked.push(id);
         }
         self.changed = true;
-        self.unjudged.push(id);
+        self.unjudged.push_back(id);
     }
 
     /// The file's name went; it may turn up under another one in the same look.
     pub(super) fn lose(&mut self, id: FileId) {
         self.table.unname(id);
-        if !self.lost.contains(&id) {
-            self.lost.push(id);
-        }
+        self.lost.push(id);
     }
 
     /// Files that have no name after all directories were listed are gone.
@@ -96,13 +78,16 @@ impl Tailer {
             let drained = self
                 .table
                 .get(id)
-                .is_some_and(|f| f.fd.is_none() || f.stream_id().is_none());
+                .is_some_and(|f| !f.is_open() || f.stream_id().is_none());
             if drained {
                 self.drop_file(id, false);
             } else if let Some(f) = self.table.get_mut(id) {
                 tracing::debug!(path = %path.display(), "no name leads to the file any more; reading on by descriptor");
                 // It is held from now on, even if it has not grown for long.
-                (f.gone, f.grew) = (true, now);
+                f.gone = true;
+                if let Some(b) = self.table.busy(id) {
+                    b.grew = now;
+                }
                 self.check(id, now);
             }
             self.changed = true;
@@ -121,18 +106,18 @@ impl Tailer {
         self.park(id, finished);
         if matches!(
             self.table.get(id).map(|f| &f.role),
-            Some(Role::Unpacked(..) | Role::Ignored)
+            Some(Role::Unpacked(_) | Role::Ignored)
         ) {
             self.forget_archive(id);
         }
         self.set_role(id, Role::Unknown);
         self.comparisons.forget(id);
-        if let Some(f) = self.table.remove(id) {
-            tracing::debug!(name = %f.name.to_string_lossy(), finished, "no longer followed");
+        if self.table.get(id).is_some() {
+            tracing::debug!(path = %self.table.path(id).display(), finished, "no longer followed");
+            self.table.remove(id);
         }
         for list in [
             &mut self.ready,
-            &mut self.unjudged,
             &mut self.waiting,
             &mut self.open,
             &mut self.archives,
@@ -142,6 +127,11 @@ impl Tailer {
         ] {
             list.retain(|f| *f != id);
         }
+        if let Some(at) = self.unjudged.iter().position(|f| *f == id) {
+            self.unjudged.remove(at);
+            self.sorted -= usize::from(at < self.sorted);
+            self.first = self.first.map(|first| first - usize::from(at < first));
+        }
     }
 
     /// After a change of the patterns.
@@ -149,13 +139,10 @@ impl Tailer {
         for id in self.table.ids() {
             let Some(f) = self.table.get(id) else { continue };
             let path = self.table.path(id);
-            if !f.fragile() && !f.stranger && !self.wants(&path, &f.name) {
+            if !f.fragile() && !f.stranger && !self.wants(&path, self.table.name(id)) {
                 let stream = f.stream_id();
                 self.drop_file(id, false);
-                if let Some(p) = stream
-                    .and_then(|s| self.streams.get_mut(s))
-                    .and_then(|k| k.parked.as_mut())
-                {
+                if let Some(p) = stream.and_then(|s| self.streams.get_mut(s)).and_then(Known::parked_mut) {
                     (p.unwanted, p.counted) = (true, true);
                 }
             }
@@ -165,39 +152,36 @@ impl Tailer {
     /// Has the file changed?
     pub(super) fn check(&mut self, id: FileId, now: Instant) {
         let Some(f) = self.table.get(id) else { return };
-        let (dir, dev, ino) = (f.dir, f.dev, f.ino);
-        let stat = match &f.fd {
+        let (dir, inode) = (f.dir, f.inode());
+        let stat = match f.busy().and_then(|b| b.fd.as_ref()) {
             Some(fd) => rustix::fs::fstat(fd),
             None => rustix::fs::stat(self.table.path(id)),
         };
         let s = match stat {
-            Ok(s) if (s.st_dev, s.st_ino) == (dev, ino) => s,
+            Ok(s) if (s.st_dev, s.st_ino) == inode => s,
             // Another file under this name, or none: the directory tells.
             _ => return self.mark(dir),
         };
-        let Some(f) = self.table.get_mut(id) else { return };
         let (size, time) = (s.st_size as u64, mtime(&s));
         if (size, time) == (f.size, f.mtime) {
             return;
         }
-        if size != f.size {
-            f.grew = now;
-        }
-        (f.size, f.mtime, f.peak) = (size, time, f.peak.max(size));
+        self.table.note_size(id, size, time, now);
         self.changed = true;
+        let Some(f) = self.table.get(id) else { return };
         match f.role {
             Role::Holds(_) => self.make_ready(id),
-            Role::Unknown | Role::CopyOf(_) | Role::Ignored | Role::Unpacked(..) => self.unjudge(id),
+            Role::Unknown | Role::CopyOf(_) | Role::Ignored | Role::Unpacked(_) => self.unjudge(id),
             Role::Archive(_) => self.await_archive(id),
         }
     }
 
     pub(super) fn close_if_idle(&mut self, id: FileId, now: Instant) {
         let Some(f) = self.table.get(id) else { return };
-        let idle = now.duration_since(f.grew);
-        let unread = f.ready || f.held != Held::No;
+        let idle = f.quiet(now);
+        let unread = f.ready || f.held() != Held::No;
         match (f.gone, f.renamed) {
-            _ if unread && (f.gone || f.held != Held::Partial) => {}
+            _ if unread && (f.gone || f.held() != Held::Partial) => {}
             (true, _) if idle >= self.settings.hold => self.drop_file(id, true),
             (false, true) if idle >= self.settings.hold.max(CLOSE_AFTER) => self.close(id),
             (false, false) if idle >= CLOSE_AFTER => self.close(id),
@@ -208,15 +192,17 @@ impl Tailer {
     /// Closes the descriptor, and remembers how the file was left.
     pub(super) fn close(&mut self, id: FileId) {
         self.open.retain(|f| *f != id);
-        let path = self.table.path(id);
         let Some(f) = self.table.get_mut(id) else { return };
-        f.fd = None;
-        f.stream = None;
-        if let Role::Holds(stream) = f.role
-            && let Some(k) = self.streams.get(stream)
+        if let Some(b) = f.busy_mut() {
+            (b.fd, b.stream) = (None, None);
+        }
+        let (stream, size, mtime) = (f.stream_id(), f.size, f.mtime);
+        let kept = std::mem::replace(&mut f.kept, true);
+        self.table.rest(id);
+        if let Some(stream) = stream
+            && !kept
         {
-            let entry = k.entry(stream, path, f.size, f.mtime);
-            self.intake.remember(entry);
+            self.remember(stream, self.table.path(id), size, mtime);
         }
     }
 }

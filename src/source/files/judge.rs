@@ -8,27 +8,39 @@ use std::time::Instant;
 
 use super::super::discovery::{Candidate, Near, Seen, Verdict, judge};
 use super::super::identity::{self, Head};
-use super::super::streams::Known;
-use super::super::table::{FileId, Held, Role};
+use super::super::streams::{Identity, Known};
+use super::super::table::{File, FileId, Held, Role};
 use super::super::window::BLOCK;
-use super::super::{Closed, Cursor, HEAD, NEAR, StreamId, archive, names};
+use super::super::{Cursor, HEAD, NEAR, StreamId, archive, names};
 use super::{MAX_OPEN, Tailer};
 use crate::config::{Copies, StartAt};
 
+/// Files that are judged in a turn, at most.
+const AT_ONCE: usize = 256;
+
 impl Tailer {
-    pub(super) fn judge_all(&mut self) -> Result<(), Closed> {
-        let mut ids = std::mem::take(&mut self.unjudged);
-        if ids.len() > 1 {
-            ids.sort_by_cached_key(|id| self.table.path(*id));
-            ids.dedup();
+    /// Says what the files are that are not known yet, some at a time: where there are very many, what is found out
+    /// about these is on its way before the next ones are looked at.
+    pub(super) fn judge_all(&mut self) {
+        let sorted = self.sorted.min(self.unjudged.len());
+        let (table, all) = (&self.table, self.unjudged.make_contiguous());
+        if let Some(new) = all.get_mut(sorted..) {
+            new.sort_by(|a, b| table.order(*a, *b));
         }
-        for id in ids {
-            self.judge(id);
+        if self.fresh && self.first.is_none() && self.table.dirs.iter().any(|d| d.exists) {
+            self.first = Some(self.unjudged.len());
         }
-        if self.fresh && self.table.dirs.iter().any(|d| d.exists) {
-            self.fresh = false;
+        let turn = self.unjudged.len().min(AT_ONCE);
+        self.sorted = self.unjudged.len() - turn;
+        for _ in 0..turn {
+            self.fresh &= self.first != Some(0);
+            self.first = self.first.map(|left| left.saturating_sub(1));
+            if let Some(id) = self.unjudged.pop_front() {
+                self.judge(id);
+                self.table.rest(id);
+            }
         }
-        Ok(())
+        self.fresh &= self.first != Some(0);
     }
 
     fn judge(&mut self, id: FileId) {
@@ -58,11 +70,12 @@ impl Tailer {
         if self.judge_kind(id, &start) {
             return;
         }
-        let own = self.table.get(id).and_then(|f| self.streams.by_inode(f.dev, f.ino));
+        let inode = self.table.get(id).map(File::inode);
+        let own = inode.and_then(|(dev, ino)| self.streams.by_inode(dev, ino));
         let grown = own.filter(|s| {
             self.streams.get(*s).is_some_and(|k| {
-                k.head_len > 0
-                    && identity::has_head(&start, k.head, k.head_len)
+                k.head_len() > 0
+                    && identity::has_head(&start, k.head, k.head_len())
                     && near_of(&file, k.cursor) == Near::Match
             })
         });
@@ -76,8 +89,8 @@ impl Tailer {
             (None, None) => {
                 // A first line without an end: it waits, in a live file for ever.
                 let waits = self.is_final(id) && !start.is_empty();
-                if let Some(f) = self.table.get_mut(id).filter(|_| waits) {
-                    f.held = Held::Partial;
+                if waits && let Some(b) = self.table.busy(id) {
+                    b.held = Held::Partial;
                     self.wait_for(id);
                 }
                 self.keep_if_gone(id, file);
@@ -95,13 +108,13 @@ impl Tailer {
     /// As it was left by an earlier life, read to its end: taken up without a look inside.
     fn is_unchanged(&mut self, id: FileId) -> bool {
         let Some(f) = self.table.get(id) else { return false };
-        let Some(stream) = self.streams.by_inode(f.dev, f.ino) else {
+        let (dev, ino) = f.inode();
+        let Some(stream) = self.streams.by_inode(dev, ino) else {
             return false;
         };
         let same = self.streams.get(stream).is_some_and(|k| {
             let left = k
-                .parked
-                .as_ref()
+                .parked()
                 .is_some_and(|p| (p.size, p.mtime) == (f.size, f.mtime) && p.mtime != 0);
             left && k.cursor.offset == f.size && k.born == 0
         });
@@ -133,7 +146,7 @@ impl Tailer {
 
     /// Opens the file, if it still is the one that is meant. Says once that it cannot.
     pub(super) fn open_file(&mut self, id: FileId) -> Option<fs::File> {
-        if let Some(fd) = self.table.get_mut(id)?.fd.take() {
+        if let Some(fd) = self.table.get_mut(id)?.busy_mut().and_then(|b| b.fd.take()) {
             return Some(fd);
         }
         let path = self.table.path(id);
@@ -143,7 +156,7 @@ impl Tailer {
             .open(&path);
         let f = self.table.get_mut(id)?;
         match opened.and_then(|file| Ok((file.metadata()?, file))) {
-            Ok((m, file)) if (m.dev(), m.ino()) == (f.dev, f.ino) => {
+            Ok((m, file)) if (m.dev(), m.ino()) == f.inode() => {
                 if std::mem::take(&mut f.denied) {
                     tracing::info!(path = %path.display(), "can be read again");
                 }
@@ -175,26 +188,23 @@ impl Tailer {
 
     /// Keeps the descriptor where it is worth it.
     pub(super) fn keep_open(&mut self, id: FileId, file: fs::File) {
-        let Some(f) = self.table.get_mut(id) else { return };
-        let fragile = f.fragile();
-        f.fd = Some(file);
+        let Some(fragile) = self.table.get(id).map(File::fragile) else {
+            return;
+        };
+        if let Some(b) = self.table.busy(id) {
+            b.fd = Some(file);
+        }
         if !self.open.contains(&id) {
             self.open.push(id);
         }
         if self.open.len() > MAX_OPEN && !fragile {
             // The one that has been idle longest gives way; it is opened again by its name.
-            let idle = |id: &&FileId| {
-                self.table
-                    .get(**id)
-                    .filter(|f| !f.fragile())
-                    .map(|f| (!f.ready, f.grew))
+            let grew = |id: &FileId| {
+                let f = self.table.get(*id).filter(|f| !f.fragile())?;
+                Some((f.busy()?.grew, *id))
             };
-            let oldest = self
-                .open
-                .iter()
-                .filter(|id| idle(id).is_some())
-                .min_by_key(|id| idle(id).map(|i| i.1))
-                .copied();
+            let oldest = self.open.iter().filter_map(grew).min_by_key(|(grew, _)| *grew);
+            let oldest = oldest.map(|(_, id)| id);
             oldest.into_iter().for_each(|id| self.close(id));
         }
     }
@@ -208,7 +218,7 @@ impl Tailer {
             distinctive: head.distinctive,
             ship_copies,
         };
-        let (inode, noticed, stranger) = ((f.dev, f.ino), f.noticed, f.stranger);
+        let (inode, noticed, stranger) = (f.inode(), f.noticed, f.stranger);
         let mut candidates = self.candidates(head, inode, noticed, &file);
         let mut verdict = judge(seen, &candidates);
         while let Verdict::Compare(with) = verdict {
@@ -247,19 +257,19 @@ impl Tailer {
     }
 
     /// The streams that have this head, as the file stands to them.
-    fn candidates(&mut self, head: Head, inode: (u64, u64), noticed: u64, file: &fs::File) -> Vec<Candidate> {
-        let holders: Vec<FileId> = self.streams.with_head(head).filter_map(|(_, k)| k.file).collect();
+    fn candidates(&mut self, head: Head, inode: (u64, u64), noticed: u32, file: &fs::File) -> Vec<Candidate> {
+        let holders: Vec<FileId> = self.streams.with_head(head).filter_map(|(_, k)| k.file()).collect();
         let now = Instant::now();
         holders.into_iter().for_each(|h| self.check(h, now));
         let candidate = |(id, k): (StreamId, &Known)| {
-            let holder = k.file.and_then(|h| self.table.get(h));
+            let holder = k.file().and_then(|h| self.table.get(h));
             Candidate {
                 id,
-                generation: k.generation,
+                generation: k.generation(),
                 offset: k.cursor.offset,
-                own: (k.dev, k.ino) == inode,
+                own: k.inode() == inode,
                 live: holder.is_some(),
-                unread: holder.is_some_and(|h| h.ready || h.size > h.looked),
+                unread: holder.is_some_and(|h| h.ready || h.size > h.looked()),
                 extent: holder.map_or(0, |h| h.size),
                 near: near_of(file, k.cursor),
                 together: k.born >= noticed,
@@ -279,51 +289,52 @@ impl Tailer {
             Ok(Cursor::default())
         };
         let Ok(cursor) = cursor else { return self.unjudge(id) };
-        let known = Known {
+        let (dev, ino) = f.inode();
+        let identity = Identity {
             head: head.hash,
             head_len: head.len,
             generation,
             cursor,
             start: cursor.offset,
-            dev: f.dev,
-            ino: f.ino,
+            dev,
+            ino,
             born: self.scan,
-            script: names::script(&f.name).into(),
-            file: None,
-            copies: 0,
             finished: false,
+            script: None,
             parked: None,
         };
         let stream = self.streams.next_id();
-        self.streams.add(stream, known);
+        self.streams.add(stream, identity);
         self.attach(id, stream, file);
     }
 
     /// A copy that has more than its original: the rest is delivered under the original's keys.
     fn fork(&mut self, id: FileId, of: StreamId, file: fs::File) {
-        let Some(known) = self.streams.get(of).cloned() else {
-            return;
+        let script = super::unlike_name(self.script(of), self.table.name(id));
+        let Some(k) = self.streams.get(of) else { return };
+        let (dev, ino) = k.inode();
+        let identity = Identity {
+            head: k.head,
+            head_len: k.head_len(),
+            generation: k.generation(),
+            cursor: k.cursor,
+            start: k.start(),
+            dev,
+            ino,
+            born: self.scan,
+            finished: false,
+            script,
+            parked: None,
         };
         let stream = self.streams.next_id();
-        let born = self.scan;
-        self.streams.add(
-            stream,
-            Known {
-                file: None,
-                copies: 0,
-                parked: None,
-                finished: false,
-                born,
-                ..known
-            },
-        );
+        self.streams.add(stream, identity);
         self.attach(id, stream, file);
     }
 
     fn attach(&mut self, id: FileId, stream: StreamId, file: fs::File) {
         self.hold(id, stream);
         let Some(f) = self.table.get(id) else { return };
-        if f.size > f.looked {
+        if self.streams.get(stream).is_some_and(|k| f.size > k.cursor.offset) {
             self.keep_open(id, file);
             self.make_ready(id);
         }
@@ -336,19 +347,27 @@ impl Tailer {
         let (Some(f), Some(k)) = (self.table.get_mut(id), self.streams.get(stream)) else {
             return;
         };
-        let moved = k.parked.as_ref().is_some_and(|p| p.path != path);
+        let (parked, looked) = (k.parked().is_some(), k.cursor.offset);
+        let moved = k.parked().is_some_and(|p| p.path != path);
         f.renamed |= moved || f.stranger;
-        (f.looked, f.held, f.scanned, f.peak) = (k.cursor.offset, Held::No, 0, f.size);
-        let (dev, ino) = (f.dev, f.ino);
-        let changed = moved || k.parked.is_none() || (k.dev, k.ino) != (dev, ino);
+        let (dev, ino) = f.inode();
+        let changed = moved || !parked || k.inode() != (dev, ino);
         let (size, time) = (f.size, f.mtime);
-        if k.parked.is_some() {
-            self.seek_again = true;
+        f.kept = changed || k.parked().is_some_and(|p| (p.size, p.mtime) == (size, time));
+        if (looked != size || f.busy().is_some())
+            && let Some(b) = self.table.busy(id)
+        {
+            (b.looked, b.held, b.scanned, b.peak) = (looked, Held::No, 0, size);
         }
+        if moved {
+            self.keep_script(stream, path.file_name().unwrap_or_default());
+        }
+        self.seek_again |= parked;
         self.streams.attach(stream, id, dev, ino);
-        if changed && let Some(k) = self.streams.get(stream) {
-            self.intake.remember(k.entry(stream, path, size, time));
+        if changed {
+            self.remember(stream, path, size, time);
         }
+        self.table.rest(id);
     }
 }
 
@@ -409,8 +428,7 @@ fn end_of(file: &fs::File, size: u64) -> io::Result<Cursor> {
 }
 
 /// Whether this path names a rotated file beside a live one.
-pub(super) fn has_live_sibling(path: &Path, names: impl Iterator<Item = std::sync::Arc<std::ffi::OsStr>>) -> bool {
+pub(super) fn has_live_sibling<'a>(path: &Path, mut names: impl Iterator<Item = &'a std::ffi::OsStr>) -> bool {
     let Some(name) = path.file_name() else { return false };
-    let mut names = names;
-    names.any(|live| names::is_rotated_of(name, &live))
+    names.any(|live| names::is_rotated_of(name, live))
 }

@@ -1,6 +1,6 @@
 //! Looking: which files are there, under which names, and which of them changed.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ impl Tailer {
         }
         self.heard = heard;
         for id in self.open.clone() {
-            if self.table.get(id).is_some_and(|f| now.duration_since(f.grew) < ACTIVE) {
+            if self.table.get(id).is_some_and(|f| f.quiet(now) < ACTIVE) {
                 self.check(id, now);
             }
         }
@@ -120,11 +120,7 @@ impl Tailer {
                 self.check_dir(id);
             }
             if self.table.dir(id).is_some_and(|d| d.watch.is_none()) {
-                let files: Vec<FileId> = self
-                    .table
-                    .dir(id)
-                    .map(|d| d.names.values().copied().collect())
-                    .unwrap_or_default();
+                let files: Vec<FileId> = self.table.named_in(id).collect();
                 files.into_iter().for_each(|f| self.check(f, now));
             }
         }
@@ -163,15 +159,11 @@ impl Tailer {
 
     /// Finds out in which directories streams without a file were last seen.
     fn seek(&mut self) {
-        self.table.dirs.iter_mut().for_each(|d| d.seeking = false);
-        let paths: Vec<_> = self
-            .streams
-            .iter()
-            .filter(|(_, k)| !k.finished)
-            .filter_map(|(_, k)| Some(k.parked.as_ref().filter(|p| !p.unwanted)?.path.parent()?.to_path_buf()))
-            .collect();
-        for path in paths {
-            if let Some(d) = self.table.dir_at(&path).and_then(|id| self.table.dir_mut(id))
+        let Tailer { table, streams, .. } = self;
+        table.dirs.iter_mut().for_each(|d| d.seeking = false);
+        let sought = streams.parked().filter(|(k, p)| !k.finished && !p.unwanted);
+        for dir in sought.filter_map(|(_, p)| p.path.parent()) {
+            if let Some(d) = table.dir_at(dir).and_then(|id| table.dir_mut(id))
                 && !std::mem::replace(&mut d.seeking, true)
             {
                 d.dirty = true;
@@ -202,32 +194,42 @@ impl Tailer {
                 d.watch = watch;
             }
         }
-        let entries = self.stat_dir(id, &path).and_then(|()| read_dir(&path));
-        let entries = match entries {
-            Ok(entries) => entries,
-            Err(e) => return self.dir_failed(id, e),
-        };
-        let mut present: std::collections::HashSet<&OsStr> = std::collections::HashSet::with_capacity(entries.len());
-        for (name, _, _) in &entries {
-            present.insert(name);
+        if let Err(e) = self.stat_dir(id, &path).and_then(|()| self.list_names(id, &path, now)) {
+            self.dir_failed(id, e);
         }
-        let known: Vec<FileId> = self
-            .table
-            .dir(id)
-            .map(|d| d.names.values().copied().collect())
-            .unwrap_or_default();
-        for file in known {
-            if self.table.get(file).is_some_and(|f| !present.contains(f.name.as_ref())) {
-                self.lose(file);
+    }
+
+    /// Looks at each name in the directory, one by one, since there may be very many; then sees to those that went.
+    fn list_names(&mut self, id: DirId, path: &Path, now: Instant) -> Result<(), Errno> {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        let mut present: Vec<FileId> = Vec::new();
+        let strangers = self.table.dir(id).is_some_and(|d| !d.strangers.is_empty());
+        let mut inodes = std::collections::HashSet::new();
+        for entry in rustix::fs::Dir::new(fd)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            self.consider(id, name, Some((entry.ino(), entry.file_type())), now);
+            present.extend(self.table.by_name(id, name));
+            if strangers {
+                inodes.insert(entry.ino());
             }
         }
-        if let Some(d) = self.table.dir_mut(id) {
-            let inodes: std::collections::HashSet<u64> = entries.iter().map(|e| e.1).collect();
+        present.sort_unstable();
+        let went: Vec<FileId> = self
+            .table
+            .named_in(id)
+            .filter(|f| present.binary_search(f).is_err())
+            .collect();
+        went.into_iter().for_each(|file| self.lose(file));
+        if let Some(d) = self.table.dir_mut(id).filter(|_| strangers) {
             d.strangers.retain(|ino, _| inodes.contains(ino));
         }
-        for (name, ino, kind) in &entries {
-            self.consider(id, name, Some((*ino, *kind)), now);
-        }
+        Ok(())
     }
 
     fn stat_dir(&mut self, id: DirId, path: &Path) -> Result<(), Errno> {
@@ -266,18 +268,14 @@ impl Tailer {
         if let Some(watch) = d.watch.take() {
             self.hints.unwatch(watch);
         }
-        let files: Vec<FileId> = self
-            .table
-            .dir(id)
-            .map(|d| d.names.values().copied().collect())
-            .unwrap_or_default();
+        let files: Vec<FileId> = self.table.named_in(id).collect();
         files.into_iter().for_each(|f| self.lose(f));
     }
 
     /// Looks at one name: a file to follow, one known under another name, or nothing of interest.
     fn consider(&mut self, dir: DirId, name: &OsStr, listed: Option<(u64, FileType)>, now: Instant) {
         let Some(d) = self.table.dir(dir) else { return };
-        let known = d.names.get(name).copied();
+        let known = self.table.by_name(dir, name);
         let path = d.path.join(name);
         if let (Some(id), Some((ino, FileType::RegularFile))) = (known, listed)
             && self.table.get(id).is_some_and(|f| f.ino == ino)
@@ -331,22 +329,4 @@ impl Tailer {
 
 fn is_link(path: &Path) -> bool {
     rustix::fs::lstat(path).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Symlink)
-}
-
-fn read_dir(path: &Path) -> Result<Vec<(OsString, u64, FileType)>, Errno> {
-    use rustix::fs::{Mode, OFlags};
-    let fd = rustix::fs::open(
-        path,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let mut entries = Vec::new();
-    for entry in rustix::fs::Dir::new(fd)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            entries.push((OsStr::from_bytes(name).to_os_string(), entry.ino(), entry.file_type()));
-        }
-    }
-    Ok(entries)
 }

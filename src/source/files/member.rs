@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::super::discovery::{Candidate, Near, Seen, Verdict, judge};
 use super::super::identity::{self, Head};
 use super::super::lines::End;
-use super::super::streams::{Known, Parked};
+use super::super::streams::{Identity, Parked};
 use super::super::table::FileId;
 use super::super::window::{BLOCK, Window};
 use super::super::{Closed, Cursor, HEAD, Room, Stream, StreamId, archive, names};
@@ -154,7 +154,7 @@ impl<'a> Pass<'a> {
                 .tailer
                 .streams
                 .with_head(head)
-                .map(|(_, k)| k.generation + 1)
+                .map(|(_, k)| k.generation() + 1)
                 .max()
                 .unwrap_or(0);
             let stream = self.begin(head, next, member);
@@ -167,20 +167,20 @@ impl<'a> Pass<'a> {
     /// What the member is to one stream; `at`: what was read up to its cursor, `None` where the member is shorter.
     fn verdict(&self, id: StreamId, head: Head, cursor: Cursor, at: Option<(Cursor, u64)>) -> Option<Verdict> {
         let k = self.tailer.streams.get(id)?;
-        let holder = k.file.and_then(|f| self.tailer.table.get(f));
+        let holder = k.file().and_then(|f| self.tailer.table.get(f));
         let near = match at {
             None => Near::Short,
             Some((_, near)) if near == cursor.near => Near::Match,
             Some(_) => Near::Differs,
         };
-        let prefix = at.map(|(digest, _)| k.start > 0 || digest.chain == cursor.chain);
+        let prefix = at.map(|(digest, _)| k.start() > 0 || digest.chain == cursor.chain);
         let candidate = Candidate {
             id,
-            generation: k.generation,
+            generation: k.generation(),
             offset: cursor.offset,
             own: false,
             live: holder.is_some(),
-            unread: holder.is_some_and(|h| h.ready || h.size > h.looked),
+            unread: holder.is_some_and(|h| h.ready || h.size > h.looked()),
             extent: u64::MAX,
             near,
             together: false,
@@ -198,7 +198,7 @@ impl<'a> Pass<'a> {
 
     /// The content is left to the file that holds it, or was delivered before.
     fn leave(&mut self, id: StreamId, cursor: Cursor) -> io::Result<()> {
-        self.looked.partial |= self.tailer.streams.get(id).is_some_and(|k| k.file.is_some());
+        self.looked.partial |= self.tailer.streams.get(id).is_some_and(|k| k.file().is_some());
         self.looked.covers.push((id, cursor.offset));
         Ok(())
     }
@@ -219,7 +219,7 @@ impl<'a> Pass<'a> {
             counted: true,
             unwanted: false,
         };
-        let known = Known {
+        let identity = Identity {
             head: head.hash,
             head_len: head.len,
             generation,
@@ -228,14 +228,12 @@ impl<'a> Pass<'a> {
             dev: 0,
             ino: id,
             born: t.scan,
-            script: names::script(name).into(),
-            file: None,
-            copies: 0,
             finished: false,
-            parked: Some(Box::new(parked)),
+            script: super::unlike_name(names::script(name), path.file_name().unwrap_or_default()),
+            parked: Some(parked),
         };
-        t.intake.remember(known.entry(id, path, 0, 0));
-        t.streams.add(id, known);
+        t.streams.add(id, identity);
+        t.remember(id, path, 0, 0);
         id
     }
 
@@ -283,11 +281,12 @@ impl<'a> Pass<'a> {
         member: Option<&Path>,
     ) -> io::Result<()> {
         let path = named(&self.path, member).to_string_lossy().into_owned();
+        let script = self.tailer.script(stream);
         let Some(named) = self
             .tailer
             .streams
             .get(stream)
-            .map(|k| Arc::new(k.stream(stream, path)))
+            .map(|k| Arc::new(k.stream(path, script)))
         else {
             return Ok(());
         };
@@ -307,7 +306,7 @@ impl<'a> Pass<'a> {
         }
         self.looked.covers.push((stream, cursor.offset));
         if let Some(k) = self.tailer.streams.get_mut(stream) {
-            k.finished = k.file.is_none();
+            k.finished = k.file().is_none();
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ mod report;
 mod take;
 mod unpack;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -51,7 +51,7 @@ use std::time::{Duration, Instant};
 use super::hint::{Hint, Hints};
 use super::names::{BadPattern, Patterns};
 pub use super::status::FilesStatus;
-use super::streams::{Known, Memory, Parked, Streams};
+use super::streams::{Identity, Memory, Parked, Streams};
 use super::table::{FileId, Role, Table};
 use super::window::Window;
 use super::{Closed, Cursor, Intake, StreamEntry, StreamId};
@@ -117,7 +117,11 @@ pub struct Tailer {
     /// With something to read.
     ready: Vec<FileId>,
     /// Whose role is to be found out.
-    unjudged: Vec<FileId>,
+    unjudged: VecDeque<FileId>,
+    /// So many of these are in the order of their paths.
+    sorted: usize,
+    /// So many of these were there when the first directory was seen.
+    first: Option<usize>,
     /// Which of them take long to compare.
     comparisons: Comparisons,
     /// With bytes that are held back until a time.
@@ -132,7 +136,7 @@ pub struct Tailer {
     linked: Vec<FileId>,
     remembered: HashMap<(u64, u64), Remembered>,
     /// Counts looks; a file noticed in the same look as a stream's birth was there together with it.
-    scan: u64,
+    scan: u32,
     /// Nothing was ever seen: `start_at` applies.
     fresh: bool,
     seek_again: bool,
@@ -158,7 +162,7 @@ impl Tailer {
     pub fn new(
         settings: &config::Files,
         data_dir: &Path,
-        known: Vec<(StreamEntry, Cursor)>,
+        known: impl IntoIterator<Item = (StreamEntry, Cursor)>,
         next_stream_id: StreamId,
         intake: Arc<dyn Intake>,
         status: Arc<FilesStatus>,
@@ -181,7 +185,9 @@ impl Tailer {
             heard: Vec::new(),
             window: Window::default(),
             ready: Vec::new(),
-            unjudged: Vec::new(),
+            unjudged: VecDeque::new(),
+            sorted: 0,
+            first: None,
             comparisons: Comparisons::default(),
             waiting: Vec::new(),
             open: Vec::new(),
@@ -191,7 +197,7 @@ impl Tailer {
             linked: Vec::new(),
             remembered: HashMap::new(),
             scan: 0,
-            fresh: known.is_empty(),
+            fresh: true,
             seek_again: true,
             sweep: 0,
             dir_sweep: 0,
@@ -205,9 +211,10 @@ impl Tailer {
             bytes_read: 0,
             broken: 0,
         };
-        known
-            .into_iter()
-            .for_each(|(entry, cursor)| tailer.adopt(entry, cursor, now));
+        for (entry, cursor) in known {
+            tailer.fresh = false;
+            tailer.adopt(entry, cursor, now);
+        }
         tailer.add_roots();
         Ok(tailer)
     }
@@ -251,6 +258,7 @@ impl Tailer {
         let unwanted = !self.patterns.wants(&e.path)
             && !self.patterns.wants_archive(&e.path)
             && !self.patterns.wants_rotated(&e.path);
+        let script = unlike_name(e.script, e.path.file_name().unwrap_or_default());
         let parked = Parked {
             path: e.path,
             size: e.size,
@@ -259,7 +267,7 @@ impl Tailer {
             counted: unwanted,
             unwanted,
         };
-        let known = Known {
+        let identity = Identity {
             head: e.head,
             head_len: e.head_len,
             generation: e.generation,
@@ -268,13 +276,11 @@ impl Tailer {
             dev: e.dev,
             ino: e.ino,
             born: 0,
-            script: e.script.into(),
-            file: None,
-            copies: 0,
             finished: e.finished,
-            parked: Some(Box::new(parked)),
+            script,
+            parked: Some(parked),
         };
-        self.streams.add(e.id, known);
+        self.streams.add(e.id, identity);
     }
 
     /// Follows files until it is told to stop, or the intake closes, or `commands` has no sender any more.
@@ -319,7 +325,7 @@ impl Tailer {
         self.status.turned();
         let now = Instant::now();
         self.look(now);
-        self.judge_all()?;
+        self.judge_all();
         let comparing = self.compare_on();
         if !self.unpacking {
             self.unpack_all(now)?;
@@ -329,7 +335,8 @@ impl Tailer {
             self.publish();
             self.next_status = now + Duration::from_secs(1);
         }
-        if progress || comparing {
+        // Of very many new files only some were judged.
+        if progress || comparing || self.sorted > 0 {
             return Ok(true);
         }
         if self.ready.is_empty() && self.unjudged.is_empty() && self.archives.is_empty() && self.comparisons.is_empty()
@@ -345,7 +352,7 @@ impl Tailer {
     /// Sleeps until something is due.
     fn rest(&mut self) {
         let now = Instant::now();
-        let lively = |id: &FileId| self.table.get(*id).is_some_and(|f| now.duration_since(f.grew) < ACTIVE);
+        let lively = |id: &FileId| self.table.get(*id).is_some_and(|f| f.quiet(now) < ACTIVE);
         let active = self.open.iter().any(lively) || !self.ready.is_empty();
         let due = self
             .waiting
@@ -384,7 +391,7 @@ impl Tailer {
 
     fn unjudge(&mut self, id: FileId) {
         if !self.unjudged.contains(&id) {
-            self.unjudged.push(id);
+            self.unjudged.push_back(id);
         }
     }
 
@@ -398,12 +405,12 @@ impl Tailer {
         for (role, up) in [(role, true), (old, false)] {
             let ids = match role {
                 Role::CopyOf(id) => vec![id],
-                Role::Unpacked(covers, _) => covers.into_iter().map(|c| c.0).collect(),
+                Role::Unpacked(inside) => inside.covers.into_iter().map(|c| c.0).collect(),
                 _ => continue,
             };
             for known in ids {
                 if let Some(k) = self.streams.get_mut(known) {
-                    k.copies = if up { k.copies + 1 } else { k.copies.saturating_sub(1) };
+                    k.count_copy(up);
                 }
             }
         }
@@ -416,4 +423,9 @@ impl Tailer {
             self.close(id);
         }
     }
+}
+
+/// The script, unless it is what a file of this name says anyway.
+fn unlike_name(script: String, name: &std::ffi::OsStr) -> Option<Box<str>> {
+    (super::names::script(name) != script).then(|| script.into())
 }

@@ -49,7 +49,7 @@ impl Tailer {
                 }
             }
         }
-        let ships = |role: &Role| matches!(role, Role::Holds(_) | Role::Unpacked(..));
+        let ships = |role: &Role| matches!(role, Role::Holds(_) | Role::Unpacked(_));
         let report = OnceReport {
             files: self.table.iter().filter(|(_, f)| ships(&f.role)).count() as u64,
             bytes: self.bytes_read,

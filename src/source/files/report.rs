@@ -15,7 +15,8 @@ impl Tailer {
             open_descriptors: self.open.len() as u64,
             ..Snapshot::default()
         };
-        let mut listed: Vec<(FileId, u64, u64, FileState)> = Vec::with_capacity(self.table.len());
+        let mut listed: Vec<(FileId, u64, u64, FileState)> = Vec::new();
+        let order = |(id, _, lag, _): &(FileId, u64, u64, FileState)| (std::cmp::Reverse(*lag), *id);
         for (id, f) in self.table.iter() {
             let position = match &f.role {
                 Role::Holds(s) => self.streams.get(*s).map_or(0, |k| k.cursor.offset),
@@ -25,9 +26,14 @@ impl Tailer {
             let lag = f.size.saturating_sub(position);
             s.lag_bytes += lag;
             listed.push((id, position, lag, state_of(f, lag)));
+            if listed.len() >= 2 * LISTED {
+                // Of twenty thousand files a list is not made to show a thousand of them.
+                listed.select_nth_unstable_by_key(LISTED, order);
+                listed.truncate(LISTED);
+            }
         }
         s.bytes_found = s.bytes_read + s.lag_bytes;
-        listed.sort_by_key(|(id, _, lag, _)| (std::cmp::Reverse(*lag), *id));
+        listed.sort_unstable_by_key(order);
         listed.truncate(LISTED);
         let entry = |(id, position, lag_bytes, state): (FileId, u64, u64, FileState)| FileStatus {
             path: self.table.path(id),
@@ -47,7 +53,7 @@ fn state_of(f: &File, lag: u64) -> FileState {
         Role::Unknown => FileState::Empty,
         Role::CopyOf(_) => FileState::Copy,
         Role::Archive(_) => FileState::ArchivePending,
-        Role::Unpacked(..) => FileState::Archive,
+        Role::Unpacked(_) => FileState::Archive,
         Role::Ignored => FileState::Unreadable,
         Role::Holds(_) if f.gone => FileState::Unlinked,
         Role::Holds(_) if f.renamed => FileState::Rotated,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::lines::{End, Rest};
-use super::super::table::{FileId, Held, Role};
+use super::super::table::{File, FileId, Held, Role};
 use super::super::window::{BLOCK, Parcel, Window};
 use super::super::{Chunk, Closed, Cursor, Loss, NEAR, Room, Stream, StreamId};
 use super::{QUIET, TICK, Tailer};
@@ -22,14 +22,18 @@ impl Tailer {
     /// Gives each file with something to read its turn; whether anything came of it.
     pub(super) fn take_all(&mut self, now: Instant) -> Result<bool, Closed> {
         self.release(now);
-        let mut ids = std::mem::take(&mut self.ready);
-        if ids.is_empty() {
-            // The intake is asked nevertheless, so that a stop is noticed.
-            return match self.intake.wait_room(std::time::Duration::ZERO) {
-                Room::Closed => Err(Closed),
-                _ => Ok(false),
-            };
-        }
+        let wait = if self.ready.is_empty() {
+            std::time::Duration::ZERO
+        } else {
+            TICK
+        };
+        // The intake is asked even where there is nothing to read, so that a stop is noticed.
+        let mut ids = match self.intake.wait_room(wait) {
+            Room::All => std::mem::take(&mut self.ready),
+            Room::Fragile => self.fragile_ready(),
+            Room::None => return Ok(false),
+            Room::Closed => return Err(Closed),
+        };
         ids.sort_by_cached_key(|id| self.order(*id));
         let (mut progress, mut family_done) = (false, None);
         let mut waited = false;
@@ -52,8 +56,16 @@ impl Tailer {
         Ok(progress)
     }
 
+    /// Takes those files out of the ready ones that may not be there later: the store is away, and there may be very
+    /// many others.
+    fn fragile_ready(&mut self) -> Vec<FileId> {
+        let table = &self.table;
+        let fragile = |id: &FileId| table.get(*id).is_none_or(File::fragile);
+        self.ready.extract_if(.., |id| fragile(id)).collect()
+    }
+
     /// Families together; within one, rotated files first and the oldest of these first.
-    fn order(&self, id: FileId) -> (u64, bool, i64, FileId) {
+    fn order(&self, id: FileId) -> (u32, bool, i64, FileId) {
         let Some(f) = self.table.get(id) else {
             return (0, false, 0, id);
         };
@@ -62,7 +74,7 @@ impl Tailer {
 
     /// Whether the file may be read now.
     fn has_room(&self, id: FileId, waited: &mut bool) -> Result<bool, Closed> {
-        let fragile = self.table.get(id).is_some_and(super::super::table::File::fragile);
+        let fragile = self.table.get(id).is_some_and(File::fragile);
         let wait = if std::mem::replace(waited, true) {
             std::time::Duration::ZERO
         } else {
@@ -82,10 +94,11 @@ impl Tailer {
     /// When what is held back of this file is to be released.
     pub(super) fn due(&self, id: FileId) -> Option<Instant> {
         let f = self.table.get(id)?;
-        match f.held {
+        let grew = f.busy()?.grew;
+        match f.held() {
             Held::No => None,
-            Held::Open => Some(f.grew + QUIET),
-            Held::Partial if self.is_final(id) => Some(f.grew + self.settings.finish_line_after),
+            Held::Open => Some(grew + QUIET),
+            Held::Partial if self.is_final(id) => Some(grew + self.settings.finish_line_after),
             Held::Partial => None,
         }
     }
@@ -99,7 +112,7 @@ impl Tailer {
     /// Makes ready whose time has come.
     fn release(&mut self, now: Instant) {
         for id in std::mem::take(&mut self.waiting) {
-            let held = self.table.get(id).is_some_and(|f| f.held != Held::No);
+            let held = self.table.get(id).is_some_and(|f| f.held() != Held::No);
             if !held {
                 continue;
             }
@@ -124,30 +137,30 @@ impl Tailer {
         if !self.patterns.wants(&path) && self.patterns.wants_rotated(&path) {
             return true;
         }
-        let names = self.table.dir(f.dir).into_iter().flat_map(|d| d.names.keys().cloned());
+        let names = self.table.named_in(f.dir).map(|id| self.table.name(id));
         super::judge::has_live_sibling(&path, names)
     }
 
     /// Whether an unterminated last line of the file is to be taken as a line.
     pub(super) fn may_finish(&self, id: FileId) -> bool {
-        let quiet = |f: &super::super::table::File| self.once || f.grew.elapsed() >= self.settings.finish_line_after;
+        let quiet = |f: &File| self.once || f.quiet(Instant::now()) >= self.settings.finish_line_after;
         self.table.get(id).is_some_and(quiet) && self.is_final(id)
     }
 
     /// The stream as chunks name it, made when it is first needed.
     fn stream_of(&mut self, id: FileId, stream: StreamId) -> Option<Arc<Stream>> {
-        if let Some(s) = &self.table.get(id)?.stream {
+        if let Some(s) = self.table.get(id)?.busy().and_then(|b| b.stream.as_ref()) {
             return Some(Arc::clone(s));
         }
         let path = self.table.path(id).to_string_lossy().into_owned();
-        let made = Arc::new(self.streams.get(stream)?.stream(stream, path));
-        self.table.get_mut(id)?.stream = Some(Arc::clone(&made));
+        let made = Arc::new(self.streams.get(stream)?.stream(path, self.script(stream)));
+        self.table.busy(id)?.stream = Some(Arc::clone(&made));
         Some(made)
     }
 
     /// Reads one allowance of the file.
     fn take(&mut self, id: FileId, now: Instant) -> Result<Taken, Closed> {
-        let Some(stream_id) = self.table.get(id).and_then(super::super::table::File::stream_id) else {
+        let Some(stream_id) = self.table.get(id).and_then(File::stream_id) else {
             self.unjudge(id);
             return Ok(Taken::Drained);
         };
@@ -168,16 +181,8 @@ impl Tailer {
             return Ok(Taken::Drained);
         };
         let size = meta.len();
-        if let Some(f) = self.table.get_mut(id) {
-            if size != f.size {
-                f.grew = now;
-            }
-            (f.size, f.mtime) = (
-                size,
-                meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec()),
-            );
-            f.peak = f.peak.max(size);
-        }
+        let mtime = meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec());
+        self.table.note_size(id, size, mtime, now);
         if cursor.offset == 0 && !self.begins(stream_id, &file) {
             self.rewritten(id, file);
             return Ok(Taken::Drained);
@@ -200,12 +205,12 @@ impl Tailer {
     /// Whether the file still begins as the stream does. Below a cursor at the start nothing else tells: between being
     /// judged and being read first, the file can have been replaced by one that got its name and its inode.
     fn begins(&self, stream: StreamId, file: &fs::File) -> bool {
-        let Some(k) = self.streams.get(stream).filter(|k| k.head_len > 0) else {
+        let Some(k) = self.streams.get(stream).filter(|k| k.head_len() > 0) else {
             return true;
         };
-        let mut start = vec![0; k.head_len as usize];
+        let mut start = vec![0; k.head_len() as usize];
         super::judge::read_at(file, &mut start, 0)
-            .is_ok_and(|n| n == start.len() && super::super::identity::has_head(&start, k.head, k.head_len))
+            .is_ok_and(|n| n == start.len() && super::super::identity::has_head(&start, k.head, k.head_len()))
     }
 
     /// Reads from the cursor on; `None` if the file is not what was read before.
@@ -260,19 +265,16 @@ impl Tailer {
     fn end(&self, id: FileId) -> End {
         let Some(f) = self.table.get(id) else { return End::Live };
         match () {
-            () if self.may_finish_soon(f.grew) && self.may_finish(id) => End::Final,
-            () if self.once || f.grew.elapsed() >= QUIET => End::Quiet,
+            () if self.may_finish(id) => End::Final,
+            () if self.once || f.quiet(Instant::now()) >= QUIET => End::Quiet,
             () => End::Live,
         }
     }
 
-    fn may_finish_soon(&self, grew: Instant) -> bool {
-        self.once || grew.elapsed() >= self.settings.finish_line_after
-    }
-
     /// Of a line longer than the limit, only what is new is searched for its end.
     fn worth_reading(&mut self, id: FileId, file: &fs::File, size: u64, cursor: Cursor) -> bool {
-        let scanned = self.table.get(id).map_or(0, |f| f.scanned);
+        let busy = self.table.get(id).and_then(File::busy);
+        let scanned = busy.map_or(0, |b| b.scanned);
         if scanned <= cursor.offset || self.may_finish(id) {
             return true;
         }
@@ -289,22 +291,22 @@ impl Tailer {
                 _ => break,
             }
         }
-        if let Some(f) = self.table.get_mut(id) {
-            (f.scanned, f.looked) = (at, at);
+        if let Some(b) = self.table.busy(id) {
+            (b.scanned, b.looked) = (at, at);
         }
         false
     }
 
     fn note_end(&mut self, id: FileId, position: u64, rest: Rest, cursor: Cursor) {
-        let Some(f) = self.table.get_mut(id) else { return };
-        f.looked = position;
-        f.held = match rest {
+        let Some(b) = self.table.busy(id) else { return };
+        b.looked = position;
+        b.held = match rest {
             Rest::Nothing => Held::No,
             Rest::Open => Held::Open,
             Rest::Partial | Rest::Long => Held::Partial,
         };
-        f.scanned = if rest == Rest::Long { position } else { 0 };
-        if f.held != Held::No && cursor.offset < position {
+        b.scanned = if rest == Rest::Long { position } else { 0 };
+        if b.held != Held::No && cursor.offset < position {
             self.wait_for(id);
         }
     }
@@ -323,7 +325,7 @@ impl Tailer {
             return Ok(());
         }
         if !window.items.is_empty() {
-            let fragile = self.table.get(id).is_some_and(super::super::table::File::fragile);
+            let fragile = self.table.get(id).is_some_and(File::fragile);
             let chunk = Chunk {
                 stream,
                 data: window.data(parcel),
@@ -358,7 +360,10 @@ impl Tailer {
         self.open.retain(|f| *f != id);
         self.park(id, false);
         if let Some(f) = self.table.get_mut(id) {
-            (f.noticed, f.peak) = (self.scan, 0);
+            f.noticed = self.scan;
+        }
+        if let Some(b) = self.table.busy(id) {
+            b.peak = 0;
         }
         self.keep_if_gone(id, file);
         self.unjudge(id);

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::super::table::{FileId, Role};
+use super::super::table::{File, FileId, Inside, Role};
 use super::super::{Closed, StreamEntry, StreamId, archive};
 use super::member::{Looked, Pass};
 use super::{Remembered, Tailer};
@@ -25,7 +25,7 @@ impl Tailer {
     /// Has the archive looked into, once it is quiet.
     pub(super) fn await_archive(&mut self, id: FileId) {
         if self.fresh && self.settings.start_at == StartAt::End {
-            self.set_role(id, Role::Unpacked(Vec::new(), false));
+            self.set_role(id, Role::Unpacked(Box::default()));
             return self.settle_archive(id);
         }
         self.put_off(id, Instant::now());
@@ -52,7 +52,11 @@ impl Tailer {
             return Ok(());
         }
         let mut ids = std::mem::take(&mut self.archives);
-        ids.sort_by_cached_key(|id| self.table.get(*id).map(|f| (f.mtime, f.name.to_os_string())));
+        ids.sort_by_cached_key(|id| {
+            self.table
+                .get(*id)
+                .map(|f| (f.mtime, self.table.name(*id).to_os_string()))
+        });
         for (at, id) in ids.iter().enumerate() {
             let Some(Role::Archive(since)) = self.table.get(*id).map(|f| f.role.clone()) else {
                 continue;
@@ -99,7 +103,7 @@ impl Tailer {
                     continue;
                 }
                 Ok(()) => {
-                    self.set_role(id, Role::Unpacked(covers, partial));
+                    self.set_role(id, Role::Unpacked(Box::new(Inside { covers, partial })));
                     if !partial {
                         self.settle_archive(id);
                     }
@@ -129,8 +133,9 @@ impl Tailer {
     /// Remembers an archive that was dealt with, so that no later start looks into it again.
     pub(super) fn settle_archive(&mut self, id: FileId) {
         let Some(f) = self.table.get(id) else { return };
-        let Role::Unpacked(covers, _) = &f.role else { return };
-        let settled = |s: &StreamId| self.streams.get(*s).is_some_and(|k| k.finished || k.file.is_none());
+        let Role::Unpacked(inside) = &f.role else { return };
+        let covers = &inside.covers;
+        let settled = |s: &StreamId| self.streams.get(*s).is_some_and(|k| k.finished || k.file().is_none());
         if !covers.iter().all(|(s, _)| settled(s)) {
             return;
         }
@@ -138,7 +143,7 @@ impl Tailer {
             .iter()
             .filter_map(|(s, _)| Some((*s, self.streams.get(*s)?.cursor.offset)))
             .collect();
-        let (dev, ino, size, mtime) = (f.dev, f.ino, f.size, f.mtime);
+        let ((dev, ino), size, mtime) = (f.inode(), f.size, f.mtime);
         let path = self.table.path(id);
         let marker = self.streams.next_id();
         self.intake.remember(StreamEntry {
@@ -162,19 +167,19 @@ impl Tailer {
         if let Some(old) = self.remembered.insert((dev, ino), memory) {
             self.intake.forget(old.id);
         }
-        self.set_role(id, Role::Unpacked(covers, false));
+        self.set_role(id, Role::Unpacked(Box::new(Inside { covers, partial: false })));
     }
 
     /// Takes up what an earlier life knew of the archive, if it is as it was and what is inside was settled.
     pub(super) fn recall_archive(&mut self, id: FileId) -> bool {
         let Some(f) = self.table.get(id) else { return false };
-        let Some(memory) = self.remembered.get(&(f.dev, f.ino)) else {
+        let Some(memory) = self.remembered.get(&f.inode()) else {
             return false;
         };
         let reached = |(s, to): &(StreamId, u64)| self.streams.get(*s).is_some_and(|k| k.cursor.offset >= *to);
         if (memory.size, memory.mtime) == (f.size, f.mtime) && memory.covers.iter().all(reached) {
             let covers = memory.covers.clone();
-            self.set_role(id, Role::Unpacked(covers, false));
+            self.set_role(id, Role::Unpacked(Box::new(Inside { covers, partial: false })));
             return true;
         }
         self.forget_archive(id);
@@ -182,7 +187,7 @@ impl Tailer {
     }
 
     pub(super) fn forget_archive(&mut self, id: FileId) {
-        let inode = self.table.get(id).map(|f| (f.dev, f.ino));
+        let inode = self.table.get(id).map(File::inode);
         if let Some(memory) = inode.and_then(|i| self.remembered.remove(&i)) {
             self.intake.forget(memory.id);
         }
