@@ -32,7 +32,7 @@ const CACHE: u64 = 1 << 20;
 const SEGMENT: usize = 512 << 10;
 
 /// Rows of one batch, where more would take much memory.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 /// Why sled did not do what it should.
 #[derive(Debug, thiserror::Error)]

@@ -55,6 +55,7 @@ pub mod dead_letters;
 mod files;
 pub mod lock;
 mod open;
+mod packed;
 mod recovery;
 #[doc(hidden)]
 pub mod spool;
@@ -75,6 +76,7 @@ use crate::store::{Batch, Rejected};
 use db::DbError;
 use dead_letters::DeadLetters;
 pub use open::{Loaded, OpenError};
+pub use packed::KnownStreams;
 
 /// Position of an item in the spool; rises with every push, from 1.
 pub type SpoolId = u64;

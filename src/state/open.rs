@@ -1,5 +1,6 @@
 //! Opening the state: the lock, the directories, the database, the spool, and what is told to those who start.
 
+use std::collections::VecDeque;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -11,12 +12,13 @@ use super::codec::{self, Census, DecodeError};
 use super::db::{Db, DbError, Rows};
 use super::dead_letters::DeadLetters;
 use super::lock::{self, LockError};
+use super::packed::{KnownStreams, Packed};
 use super::recovery::{self, Opened, Values};
 use super::spool::Spool;
 use super::writer::Inner;
 use super::{State, compact, files, now_micros};
 use crate::record::format_time;
-use crate::source::{Cursor, StreamEntry, StreamId};
+use crate::source::{Cursor, StreamId};
 
 /// Positions of named socket streams are forgotten after this time without use.
 const SOCKET_STREAM_SECONDS: u64 = 90 * 24 * 3600;
@@ -27,7 +29,7 @@ const MANY_VALUES: usize = 1000;
 /// What the state knew when it was opened.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    pub streams: Vec<(StreamEntry, Cursor)>,
+    pub streams: KnownStreams,
     /// Free for the next stream; every later number is free too.
     pub next_stream_id: StreamId,
     /// Open runs: (execution id, value).
@@ -70,7 +72,7 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
     let aside = data_dir.join(format!("damaged-{stamp}"));
     let Opened {
         mut db,
-        values,
+        mut values,
         mut notes,
     } = recovery::open(&dir, &aside).map_err(|e| db_error(data_dir, e))?;
     if let Some(version) = values.newer {
@@ -80,12 +82,13 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
         .and_then(|()| files::sync_dir(data_dir))
         .map_err(failed)?;
     keep_damaged_rows(&values, &aside, &mut notes).map_err(failed)?;
-    let mut known = Known::of(&values, &mut notes);
+    let many = values.whole.len() > MANY_VALUES;
+    let mut known = Known::of(std::mem::take(&mut values.whole), &mut notes);
     tidy(&db, &values, &mut known).map_err(|e| db_error(data_dir, e))?;
     if compact::worthwhile(db.disk_bytes(), values.bytes) {
         db = compact::run(db, &dir).map_err(|(_, e)| db_error(data_dir, e))?;
     }
-    if values.whole.len() > MANY_VALUES {
+    if many {
         db = db.refreshed().map_err(|e| db_error(data_dir, e))?;
     }
     let mut spool = Spool::open(&data_dir.join("spool"), known.mark).map_err(failed)?;
@@ -201,7 +204,7 @@ fn tidy(db: &Db, values: &Values, known: &mut Known) -> Result<(), DbError> {
 /// The decoded values.
 #[derive(Default)]
 struct Known {
-    streams: Vec<(StreamEntry, Cursor)>,
+    streams: KnownStreams,
     next_stream_id: StreamId,
     runs: Vec<(String, Vec<u8>)>,
     mark: Option<codec::SpoolMark>,
@@ -213,40 +216,44 @@ struct Known {
 
 impl Known {
     /// Keys sort cursors before entries, and both by number.
-    fn of(values: &Values, notes: &mut Vec<String>) -> Known {
+    fn of(mut values: Packed, notes: &mut Vec<String>) -> Known {
         let mut known = Known::default();
-        let mut cursors = std::collections::HashMap::new();
+        let mut cursors = VecDeque::new();
         let oldest = (now_micros() / 1_000_000).max(0) as u64;
         let oldest = oldest.saturating_sub(SOCKET_STREAM_SECONDS);
         let mut unknown = 0;
         let single = |key: &[u8]| matches!(key.first(), Some(&codec::META | &codec::SPOOL));
-        for (key, _) in values.whole.iter().filter(|(key, _)| !single(key)) {
-            known.counted.add(key);
-        }
-        for (key, data) in &values.whole {
+        while let Some((key, data)) = values.pop() {
+            if !single(&key) {
+                known.counted.add(&key);
+            }
             let useful = match key.first() {
-                Some(&codec::CURSOR) => codec::decode_cursor(data).map(|c| {
-                    let id = codec::id_of(key).unwrap_or_default();
-                    cursors.insert(id, (c, key));
+                Some(&codec::CURSOR) => codec::decode_cursor(&data).map(|c| {
+                    let id = codec::id_of(&key).unwrap_or_default();
+                    cursors.push_back((id, c));
                     known.next_stream_id = known.next_stream_id.max(id.saturating_add(1));
                     true
                 }),
-                Some(&codec::ENTRY) => codec::decode_entry(data).map(|entry| {
+                Some(&codec::ENTRY) => codec::decode_entry(&data).map(|entry| {
                     known.next_stream_id = known.next_stream_id.max(entry.id.saturating_add(1));
-                    let cursor = cursors.remove(&entry.id).map(|(c, _)| c).unwrap_or_default();
-                    known.streams.push((entry, cursor));
+                    known.drop_cursors(&mut cursors, entry.id);
+                    let own = cursors.front().filter(|(id, _)| *id == entry.id).map(|(_, c)| *c);
+                    if own.is_some() {
+                        cursors.pop_front();
+                    }
+                    known.streams.push(&data, &own.unwrap_or_default());
                     true
                 }),
-                Some(&codec::RUN) => codec::decode_named(data).map(|run| {
+                Some(&codec::RUN) => codec::decode_named(&data).map(|run| {
                     known.runs.push(run);
                     true
                 }),
-                Some(&codec::SOCKET) => codec::decode_socket(data).map(|s| s.used >= oldest),
-                Some(&codec::SPOOL) => codec::decode_mark(data).map(|mark| {
+                Some(&codec::SOCKET) => codec::decode_socket(&data).map(|s| s.used >= oldest),
+                Some(&codec::SPOOL) => codec::decode_mark(&data).map(|mark| {
                     known.mark = Some(mark);
                     true
                 }),
-                Some(&codec::META) => codec::decode_census(data).map(|census| {
+                Some(&codec::META) => codec::decode_census(&data).map(|census| {
                     known.census = Some(census);
                     true
                 }),
@@ -256,10 +263,10 @@ impl Known {
                 unknown += 1;
                 false
             }) {
-                known.useless.push(key.clone());
+                known.useless.push(key);
             }
         }
-        known.useless.extend(cursors.into_values().map(|(_, key)| key.clone()));
+        known.drop_cursors(&mut cursors, StreamId::MAX);
         let counted = (known.counted.values, known.counted.sum);
         if let Some(census) = known.census.filter(|c| (c.values, c.sum) != counted) {
             notes.push(format!(
@@ -274,6 +281,14 @@ impl Known {
             ));
         }
         known
+    }
+
+    /// Cursors of streams below `id` have no entry: entries come in the order of ids as well.
+    fn drop_cursors(&mut self, cursors: &mut VecDeque<(StreamId, Cursor)>, id: StreamId) {
+        while let Some((alone, _)) = cursors.front().filter(|(at, _)| *at < id) {
+            self.useless.push(codec::id_key(codec::CURSOR, *alone));
+            cursors.pop_front();
+        }
     }
 
     fn loaded(self, notes: &[String], dir: &Path) -> Loaded {

@@ -22,13 +22,16 @@ use std::path::{Path, PathBuf};
 
 use super::codec::{self, DecodeError};
 use super::db::{Db, DbError};
+use super::packed::Packed;
 use super::{compact, files};
 
 /// What was read from a database.
 #[derive(Default)]
 pub(super) struct Values {
-    /// Whole values by key, in order of keys.
-    pub whole: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Keys and whole values, in order of keys.
+    pub whole: Packed,
+    /// The row is there that every database begins with.
+    pub has_census: bool,
     /// Keys of values of several rows, with how many.
     pub parts: Vec<(Vec<u8>, u16)>,
     /// Rows that sled gave, but whose checksum fails, or whose other parts are missing.
@@ -37,13 +40,6 @@ pub(super) struct Values {
     pub newer: Option<u8>,
     /// Bytes of all rows.
     pub bytes: u64,
-}
-
-impl Values {
-    /// Whether the row is there that every database begins with.
-    fn has_census(&self) -> bool {
-        self.whole.iter().any(|(key, _)| key == &[codec::META])
-    }
 }
 
 /// An open database, and what had to be done for it (one sentence a step).
@@ -68,7 +64,7 @@ pub(super) fn open(dir: &Path, aside: &Path) -> Result<Opened, DbError> {
     let why = match attempt(dir) {
         Err(DbError::Damaged(why)) => why,
         Ok((db, values)) => {
-            if existed && !values.has_census() {
+            if existed && !values.has_census {
                 notes.push(format!("it was there but empty; {AGAIN}"));
             }
             return Ok(Opened { db, values, notes });
@@ -77,7 +73,7 @@ pub(super) fn open(dir: &Path, aside: &Path) -> Result<Opened, DbError> {
     };
     notes.push(format!("it was damaged ({why}) and put aside into {}", aside.display()));
     if let Some((db, values)) = without_snapshots(dir, aside)? {
-        notes.push(if values.has_census() {
+        notes.push(if values.has_census {
             "it could be repaired".to_owned()
         } else {
             format!("nothing in it could be read; {AGAIN}")
@@ -194,7 +190,8 @@ pub(super) fn values(db: &Db) -> Result<Values, DbError> {
             if row.parts > 1 {
                 out.parts.push((done.key.clone(), row.parts));
             }
-            out.whole.push((done.key, done.data));
+            out.has_census |= done.key == [codec::META];
+            out.whole.push(&done.key, &done.data);
         }
     })?;
     if let Some(torn) = current {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::codec::{self, Census, SocketStream};
-use super::db::{Db, DbError, Rows};
+use super::db::{AT_ONCE, Db, DbError, Rows};
 use super::dead_letters::DeadLetters;
 use super::spool::Spool;
 use super::{Change, Committed, Dropped, compact, now_micros};
@@ -29,7 +29,7 @@ pub(super) struct Inner {
 }
 
 /// Rows kept in memory for a failure are bounded by syncing when they are more.
-const UNSYNCED_BYTES: usize = 1 << 20;
+const UNSYNCED_BYTES: usize = 256 << 10;
 
 impl Inner {
     pub fn commit(&mut self, change: &Change, durable: bool) -> Result<Committed, DbError> {
@@ -47,9 +47,8 @@ impl Inner {
             Some(id) => self.spool.done(id)?,
             None => false,
         };
-        let rows = self.rows(change, !spooled.is_empty() || change.spool_done.is_some())?;
         let durable = durable || freed || !spooled.is_empty();
-        self.write(rows, durable)?;
+        self.rows(change, !spooled.is_empty() || change.spool_done.is_some(), durable)?;
         if freed {
             self.spool.unlink_finished(&self.aside)?;
         }
@@ -59,31 +58,26 @@ impl Inner {
     pub fn drop_oldest(&mut self, bytes: u64) -> Result<Dropped, DbError> {
         self.reopen()?;
         let dropped = self.spool.drop_oldest(bytes)?;
-        let rows = self.rows(&Change::default(), true)?;
-        self.write(rows, true)?;
+        self.rows(&Change::default(), true, true)?;
         self.spool.unlink_finished(&self.aside)?;
         Ok(dropped)
     }
 
-    /// The database's part of a change.
-    fn rows(&mut self, change: &Change, spool_moved: bool) -> Result<Rows, DbError> {
+    /// Writes the database's part of a change: at once, or where it is large some at a time, cursors last, so that
+    /// neither the rows of ten thousand files nor what sled holds for them are in memory together. A kill in between
+    /// leaves cursors behind what they might be, and their records are read again.
+    fn rows(&mut self, change: &Change, spool_moved: bool, durable: bool) -> Result<(), DbError> {
         let mut rows = Rows::new();
         let census = self.census;
         for entry in &change.remember {
             let key = codec::id_key(codec::ENTRY, entry.id);
             self.put(&mut rows, &key, Some(&codec::encode_entry(entry)))?;
-        }
-        for (id, cursor) in &change.cursors {
-            let key = codec::id_key(codec::CURSOR, *id);
-            self.put(&mut rows, &key, Some(&codec::encode_cursor(cursor)))?;
-        }
-        for id in &change.forget {
-            self.put(&mut rows, &codec::id_key(codec::ENTRY, *id), None)?;
-            self.put(&mut rows, &codec::id_key(codec::CURSOR, *id), None)?;
+            self.write_if_many(&mut rows)?;
         }
         for (name, value) in &change.runs {
             let value = value.as_ref().map(|v| codec::encode_named(name, v));
             self.put(&mut rows, &codec::name_key(codec::RUN, name), value.as_deref())?;
+            self.write_if_many(&mut rows)?;
         }
         for (name, cursor) in &change.socket_streams {
             let stream = SocketStream {
@@ -94,14 +88,32 @@ impl Inner {
             let value = codec::encode_socket(&stream);
             self.put(&mut rows, &codec::name_key(codec::SOCKET, name), Some(&value))?;
         }
-        let singles = [
-            (spool_moved, codec::SPOOL, codec::encode_mark(&self.spool.mark())),
-            (self.census != census, codec::META, codec::encode_census(&self.census)),
-        ];
-        for (_, kind, value) in singles.iter().filter(|(changed, ..)| *changed) {
-            rows.extend(codec::rows(&[*kind], value).into_iter().map(|(k, v)| (k, Some(v))));
+        if spool_moved {
+            put_single(&mut rows, codec::SPOOL, &codec::encode_mark(&self.spool.mark()));
         }
-        Ok(rows)
+        for (id, cursor) in &change.cursors {
+            let key = codec::id_key(codec::CURSOR, *id);
+            self.put(&mut rows, &key, Some(&codec::encode_cursor(cursor)))?;
+            self.write_if_many(&mut rows)?;
+        }
+        for id in &change.forget {
+            self.put(&mut rows, &codec::id_key(codec::ENTRY, *id), None)?;
+            self.put(&mut rows, &codec::id_key(codec::CURSOR, *id), None)?;
+            self.write_if_many(&mut rows)?;
+        }
+        if self.census != census {
+            put_single(&mut rows, codec::META, &codec::encode_census(&self.census));
+        }
+        self.write(rows, durable)
+    }
+
+    /// Writes the rows gathered so far if they are many, each time with the census that belongs to them.
+    fn write_if_many(&mut self, rows: &mut Rows) -> Result<(), DbError> {
+        if rows.len() < AT_ONCE {
+            return Ok(());
+        }
+        put_single(rows, codec::META, &codec::encode_census(&self.census));
+        self.write(std::mem::take(rows), false)
     }
 
     /// Adds the rows of one value; the rows it had before and has no more are removed.
@@ -237,4 +249,9 @@ impl Inner {
             }
         }
     }
+}
+
+/// Adds the rows of a value of which there is one.
+fn put_single(rows: &mut Rows, kind: u8, value: &[u8]) {
+    rows.extend(codec::rows(&[kind], value).into_iter().map(|(k, v)| (k, Some(v))));
 }

@@ -219,7 +219,7 @@ fn whatever_happens_to_any_file_the_state_opens_again_and_works() {
             println!(
                 "{case}: {} streams to {:?}, {} runs, {:?}",
                 loaded.streams.len(),
-                loaded.streams.last().map(|s| s.0.id),
+                loaded.streams.to_vec().last().map(|s| s.0.id),
                 loaded.runs.len(),
                 loaded.recovered
             );
@@ -249,13 +249,15 @@ fn check_opened(case: &str, damaged: &Path, dir: &Path, state: State, loaded: &L
         assert_eq!(loaded.runs.len(), 120, "{case}");
     }
     // A log that lost its end is the state of an earlier moment, and says nothing. Anything else that is missing is said.
-    let earlier = (1..).zip(&loaded.streams).all(|(id, (entry, _))| entry.id == id);
+    let earlier = (1..)
+        .zip(&loaded.streams.to_vec())
+        .all(|(id, (entry, _))| entry.id == id);
     let earlier = earlier && loaded.runs.len() == loaded.streams.len() && !loaded.streams.is_empty();
     assert!(
         earlier || loaded.recovered.is_some(),
         "{case}: nothing is lost in silence"
     );
-    for (entry, cursor) in &loaded.streams {
+    for (entry, cursor) in &loaded.streams.to_vec() {
         assert!(entry.id < loaded.next_stream_id, "{case}");
         assert!(
             *entry == self::entry(entry.id) && cursor.offset <= 1200,
@@ -308,7 +310,11 @@ fn commits_until_killed() {
     };
     let (state, loaded) = State::open(Path::new(&dir), MAX).unwrap();
     assert_eq!(loaded.recovered, None);
-    let mut next = loaded.streams.first().map_or(1, |(_, cursor)| cursor.offset + 1);
+    let mut next = loaded
+        .streams
+        .to_vec()
+        .first()
+        .map_or(1, |(_, cursor)| cursor.offset + 1);
     let mut out = std::io::stdout();
     for round in 0u64.. {
         let step = 1 + round % 3;
@@ -365,7 +371,7 @@ fn a_kill_at_any_moment_loses_nothing_that_was_durable_and_moves_no_cursor_ahead
 
         let (state, loaded) = State::open(dir.path(), MAX).unwrap();
         assert_eq!(loaded.recovered, None, "a kill is no damage");
-        let cursor = loaded.streams[0].1.offset;
+        let cursor = loaded.streams.to_vec()[0].1.offset;
         assert!(cursor >= has, "what was said to be durable is ({cursor}, {has})");
         assert_eq!(
             state.socket_stream("0:s").unwrap(),

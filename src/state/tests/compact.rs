@@ -20,7 +20,7 @@ fn offset(dir: &Path) -> u64 {
     let (_, loaded) = open(dir);
     assert_eq!(loaded.recovered, None);
     assert_eq!(loaded.streams.len(), 1);
-    loaded.streams[0].1.offset
+    loaded.streams.to_vec()[0].1.offset
 }
 
 #[test]
@@ -105,5 +105,5 @@ fn a_grown_database_shrinks_when_it_is_compacted_and_keeps_everything() {
     }
     let (_, loaded) = open(dir.path());
     assert_eq!(loaded.runs, [("kept".to_owned(), vec![1; 10_000])]);
-    assert_eq!((loaded.streams[0].1, loaded.recovered), (cursor(10), None));
+    assert_eq!((loaded.streams.to_vec()[0].1, loaded.recovered), (cursor(10), None));
 }
