@@ -34,10 +34,8 @@ impl Progress {
 
     /// Adds this to a change; what comes later replaces what came earlier.
     pub fn merge_into(self, change: &mut Change) {
-        for (id, cursor) in self.cursors {
-            put(&mut change.cursors, id, cursor);
-        }
-        change.remember.extend(self.remember);
+        put_all(&mut change.cursors, self.cursors);
+        remember_all(&mut change.remember, self.remember);
         change.forget.extend(self.forget);
         change.spool_done = change.spool_done.max(self.spool_done);
     }
@@ -45,10 +43,8 @@ impl Progress {
 
 /// Adds a later change to an earlier one that could not be made.
 pub fn join(change: &mut Change, later: Change) {
-    for (id, cursor) in later.cursors {
-        put(&mut change.cursors, id, cursor);
-    }
-    change.remember.extend(later.remember);
+    put_all(&mut change.cursors, later.cursors);
+    remember_all(&mut change.remember, later.remember);
     change.forget.extend(later.forget);
     change.socket_streams.extend(later.socket_streams);
     change.runs.extend(later.runs);
@@ -62,6 +58,40 @@ fn put(list: &mut Vec<(StreamId, Cursor)>, id: StreamId, cursor: Cursor) {
     match list.iter_mut().rev().find(|(i, _)| *i == id) {
         Some(slot) => slot.1 = cursor,
         None => list.push((id, cursor)),
+    }
+}
+
+/// Lists up to this length are searched; longer ones are kept in order.
+const SHORT: usize = 64;
+
+/// As [`put`] for each of `newer`. A list of ten thousand streams, found at once, is not searched for each of them.
+fn put_all(list: &mut Vec<(StreamId, Cursor)>, newer: Vec<(StreamId, Cursor)>) {
+    if list.len() + newer.len() <= SHORT {
+        return newer.into_iter().for_each(|(id, cursor)| put(list, id, cursor));
+    }
+    list.extend(newer);
+    list.sort_by_key(|(id, _)| *id);
+    list.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            *earlier = *later;
+        }
+        same
+    });
+}
+
+/// Adds identities; of a long list the earlier ones of the same streams are dropped.
+fn remember_all(list: &mut Vec<StreamEntry>, newer: Vec<StreamEntry>) {
+    list.extend(newer);
+    if list.len() > SHORT {
+        list.sort_by_key(|entry| entry.id);
+        list.dedup_by(|later, earlier| {
+            let same = later.id == earlier.id;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
     }
 }
 
@@ -147,6 +177,36 @@ mod tests {
             )]
         );
         assert!(ledger.is_empty());
+    }
+
+    #[test]
+    fn of_many_streams_the_latest_cursor_and_identity_are_kept() {
+        let mut change = Change::default();
+        for offset in 1..=3 {
+            let mut p = Progress::default();
+            for id in (1..=200).rev() {
+                let cursor = Cursor {
+                    offset: offset * id,
+                    ..Cursor::default()
+                };
+                p.cursor(id, cursor);
+                p.remember.push(StreamEntry {
+                    id,
+                    size: offset,
+                    ..StreamEntry::default()
+                });
+            }
+            p.merge_into(&mut change);
+        }
+        assert!(
+            change
+                .cursors
+                .iter()
+                .zip(1..)
+                .all(|((id, c), n)| (*id, c.offset) == (n, 3 * n))
+        );
+        assert!(change.remember.iter().zip(1..).all(|(e, n)| (e.id, e.size) == (n, 3)));
+        assert_eq!((change.cursors.len(), change.remember.len()), (200, 200));
     }
 
     #[test]
