@@ -1,5 +1,6 @@
 //! What the agent does beside shipping: it publishes its status, concludes runs, and says how it goes.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::pipeline::driver::DriverStatus;
 use crate::pipeline::intake::PipelineIntake;
 use crate::record::{Micros, format_time};
 use crate::runs::liveness::liveness;
-use crate::source::status::{FileStatus, FilesStatus};
+use crate::source::status::{self as files, FileStatus, FilesStatus};
 use crate::state::dead_letters::DeadLetters;
 use crate::state::{Change, State, blocking};
 use crate::store::Batch;
@@ -36,6 +37,8 @@ pub struct Publisher {
     pub spool_max: u64,
     pub meter: Meter,
     pub last: Option<Snapshot>,
+    /// What the sources in `last` were made of.
+    pub listed: Option<Arc<files::Snapshot>>,
     pub watching: super::monitoring::Watching,
 }
 
@@ -89,20 +92,7 @@ impl Publisher {
                 max_bytes: self.spool_max,
             };
         }
-        let files = self.files.get();
-        let mut sources: Vec<SourceStatus> = files.files.iter().map(file_source).collect();
-        if let Some(path) = &self.socket {
-            let lines = get(&self.counters.socket_lines);
-            sources.push(SourceStatus {
-                kind: "socket".to_owned(),
-                path: path.display().to_string(),
-                position: lines,
-                size: lines,
-                state: "listening".to_owned(),
-                ..SourceStatus::default()
-            });
-        }
-        s.set_sources(sources);
+        self.put_sources(&mut s);
         s.dead_letters = self.dead_letters.usage().map_or(0, |u| u.letters);
         s.records = RecordCounts::of(&self.counters);
         s.losses = LossCounts::of(&self.counters);
@@ -111,6 +101,34 @@ impl Publisher {
         s.updated_at = format_time(now);
         self.watching.look(now, store_since, &mut s);
         s
+    }
+
+    /// A thousand sources are not listed anew each second if nothing happened to them.
+    fn put_sources(&mut self, s: &mut Snapshot) {
+        let files = self.files.get();
+        let same = self.listed.as_ref().is_some_and(|listed| Arc::ptr_eq(listed, &files));
+        match &mut self.last {
+            Some(last) if same => s.sources = std::mem::take(&mut last.sources),
+            _ => {
+                let mut sources: Vec<SourceStatus> = files.files.iter().map(file_source).collect();
+                if let Some(path) = &self.socket {
+                    sources.push(SourceStatus {
+                        kind: Cow::Borrowed("socket"),
+                        path: path.display().to_string(),
+                        state: Cow::Borrowed("listening"),
+                        ..SourceStatus::default()
+                    });
+                }
+                s.set_sources(sources);
+            }
+        }
+        let lines = get(&self.counters.socket_lines);
+        if let Some(socket) = s.sources.iter_mut().find(|source| source.kind == "socket") {
+            (socket.position, socket.size) = (lines, lines);
+        }
+        s.sources_total = files.watched + u64::from(self.socket.is_some());
+        s.lag_bytes = files.lag_bytes;
+        self.listed = Some(files);
     }
 
     /// Dead letters that `logagent dead-letter retry` put up are spooled under their old keys.
@@ -146,32 +164,43 @@ impl Publisher {
 
     /// Publishes if anything changed since the last time, and at least about each ten seconds.
     pub fn publish(&mut self, now: Micros) {
-        let fresh = self.snapshot(now);
-        let same = self.last.as_ref().is_some_and(|last| {
-            let aged = Snapshot {
-                updated_at: last.updated_at.clone(),
-                ..fresh.clone()
-            };
-            aged == *last && fresh.updated_at.get(..18) == last.updated_at.get(..18)
-        });
-        if same {
-            return;
-        }
-        if let Err(e) = fresh.publish(&self.data_dir) {
+        let before = self.listed.clone();
+        let mut fresh = self.snapshot(now);
+        let listed_anew = !matches!((&before, &self.listed), (Some(a), Some(b)) if Arc::ptr_eq(a, b));
+        let same = !listed_anew && self.last.as_mut().is_some_and(|last| is_same(&mut fresh, last));
+        if !same && let Err(e) = fresh.publish(&self.data_dir) {
             tracing::debug!("the status could not be written: {e}");
+        }
+        if same {
+            fresh.updated_at = self.last.take().map(|last| last.updated_at).unwrap_or_default();
         }
         self.last = Some(fresh);
     }
 }
 
+/// Whether nothing but the time is new, and that by less than about ten seconds. The sources of `last` went to `fresh`.
+fn is_same(fresh: &mut Snapshot, last: &mut Snapshot) -> bool {
+    if fresh.updated_at.get(..18) != last.updated_at.get(..18) {
+        return false;
+    }
+    std::mem::swap(&mut fresh.sources, &mut last.sources);
+    std::mem::swap(&mut fresh.updated_at, &mut last.updated_at);
+    let sources = std::mem::take(&mut last.sources);
+    let time = std::mem::replace(&mut last.updated_at, fresh.updated_at.clone());
+    let same = fresh == last;
+    last.updated_at = std::mem::replace(&mut fresh.updated_at, time);
+    fresh.sources = sources;
+    same
+}
+
 fn file_source(file: &FileStatus) -> SourceStatus {
     SourceStatus {
-        kind: "file".to_owned(),
+        kind: Cow::Borrowed("file"),
         path: file.path.display().to_string(),
         position: file.position,
         size: file.size,
         lag_bytes: file.lag_bytes,
-        state: file.state.as_str().to_owned(),
+        state: Cow::Borrowed(file.state.as_str()),
     }
 }
 
@@ -182,17 +211,50 @@ pub async fn keep(publisher: Arc<tokio::sync::Mutex<Publisher>>, settings: Setti
     let settle = i64::try_from(settings.files.poll_interval.as_micros()).unwrap_or(i64::MAX);
     let lost_after = i64::try_from(settings.runs.lost_after.as_micros()).unwrap_or(i64::MAX);
     let mut said_at = std::time::Instant::now();
+    let mut burst = Burst::default();
     loop {
         ticks.tick().await;
         let mut publisher = publisher.lock().await;
         publisher.intake.conclude(Some(settle), lost_after, liveness);
         publisher.publish(now());
+        if burst.is_over(get(&publisher.counters.read)) {
+            super::footprint::release();
+        }
         publisher.retry_letters().await;
         let interval = settings.monitoring.interval;
         if !interval.is_zero() && said_at.elapsed() >= interval {
             said_at = std::time::Instant::now();
             say(publisher.last.as_ref());
         }
+    }
+}
+
+/// Records that came in close succession.
+#[derive(Debug, Default)]
+struct Burst {
+    read: u64,
+    quiet_ticks: u32,
+    under_way: bool,
+}
+
+impl Burst {
+    /// So many ticks without a record end it.
+    const QUIET: u32 = 5;
+
+    /// Takes how many records were read until this tick; whether it ends a burst.
+    fn is_over(&mut self, read: u64) -> bool {
+        if read != self.read {
+            *self = Burst {
+                read,
+                quiet_ticks: 0,
+                under_way: true,
+            };
+            return false;
+        }
+        self.quiet_ticks += 1;
+        let over = self.under_way && self.quiet_ticks >= Burst::QUIET;
+        self.under_way &= !over;
+        over
     }
 }
 
@@ -210,4 +272,18 @@ fn say(s: Option<&Snapshot>) {
         store = s.store.state.as_str(),
         "so far"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_over_once_after_some_quiet_ticks() {
+        let mut burst = Burst::default();
+        assert!((0..20).all(|_| !burst.is_over(0)), "there was none");
+        let over = [7, 9, 9, 9, 9, 9, 9, 9, 9, 9].map(|read| burst.is_over(read));
+        assert_eq!(over.iter().position(|o| *o), Some(6));
+        assert_eq!(over.iter().filter(|o| **o).count(), 1);
+    }
 }

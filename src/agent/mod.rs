@@ -110,6 +110,7 @@ impl Agent {
             ))
         })?;
         let rules = Arc::new(Rules::new(&settings).map_err(|e| unusable(&e))?);
+        footprint::release();
         let (state, loaded) = State::open(&settings.data_dir, settings.spool.max_size).map_err(|e| unusable(&e))?;
         if let Some(what) = &loaded.recovered {
             tracing::error!("{what}");
@@ -263,6 +264,7 @@ impl Agent {
             spool_max: self.settings.spool.max_size,
             meter: Meter::default(),
             last: None,
+            listed: None,
             watching,
         };
         let publisher = Arc::new(tokio::sync::Mutex::new(publisher));

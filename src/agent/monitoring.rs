@@ -91,9 +91,10 @@ impl Watching {
             s.alerts = watch.words();
         }
         let mut shown = self.watched.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.clone_from(s);
         // The pages need no list of sources.
-        shown.sources.clear();
+        let sources = std::mem::take(&mut s.sources);
+        shown.clone_from(s);
+        s.sources = sources;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// At most so many files are listed one by one, those that are behind first.
 pub const LISTED: usize = 1000;
@@ -10,7 +10,7 @@ pub const LISTED: usize = 1000;
 /// Shared with the tailer, which refreshes it about once a second while something happens.
 #[derive(Debug, Default)]
 pub struct FilesStatus {
-    snapshot: Mutex<Snapshot>,
+    snapshot: Mutex<Arc<Snapshot>>,
     turns: AtomicU64,
 }
 
@@ -82,13 +82,14 @@ impl FileState {
 }
 
 impl FilesStatus {
-    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+    fn lock(&self) -> MutexGuard<'_, Arc<Snapshot>> {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same one as long as nothing changes.
     #[must_use]
-    pub fn get(&self) -> Snapshot {
-        self.lock().clone()
+    pub fn get(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.lock())
     }
 
     /// Counts the turns of the tailer: they go on as long as it does.
@@ -102,7 +103,7 @@ impl FilesStatus {
     }
 
     pub(super) fn set(&self, snapshot: Snapshot) {
-        *self.lock() = snapshot;
+        *self.lock() = Arc::new(snapshot);
     }
 
     /// Totals only: (bytes found, bytes read).

@@ -4,6 +4,7 @@
 //! It is replaced in one step, so that a reader sees the old or the new one, never half of either. The file does not
 //! say whether the agent runs: only the lock of the data directory does, since a killed agent cannot update its file.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
@@ -90,7 +91,7 @@ impl StoreState {
 #[serde(default)]
 pub struct SourceStatus {
     /// `file` or `socket`.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     pub path: String,
     /// Bytes read; for a socket, lines taken since the start.
     pub position: u64,
@@ -100,7 +101,7 @@ pub struct SourceStatus {
     pub lag_bytes: u64,
     /// In a word: of a file `current`, `behind`, `rotated`, `unlinked`, `copy`, `empty`, `archive`, `archive_pending`,
     /// `unreadable`; of the socket `listening`.
-    pub state: String,
+    pub state: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

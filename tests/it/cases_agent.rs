@@ -312,6 +312,24 @@ fn stopped_under_load_rotated_lines_are_stored_before_live_ones_and_each_file_in
     assert_eq!(place.counts(), (15_000, 15_000));
 }
 
+// Of very many files some are listed; the totals are of all.
+#[test]
+fn the_status_counts_files_that_it_does_not_list() {
+    let place = Place::new();
+    for n in 0..1200 {
+        place.append(&format!("f{n:04}.jsonl"), &line(n));
+    }
+    let _agent = place.start();
+    eventually("all files to be counted", || {
+        let bytes = fs::read(place.path(".logagent/status.json")).ok()?;
+        let status: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        let listed = status["sources"].as_array()?.len();
+        assert!(listed <= 1000, "{listed}");
+        // The socket is one, too.
+        (status["sources_total"] == 1201 && status["lag_bytes"] == 0).then_some(())
+    });
+}
+
 /// Peak of the agent's resident memory.
 fn peak(agent: &Agent) -> String {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.child.id())).expect("a process");

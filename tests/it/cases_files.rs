@@ -528,7 +528,7 @@ fn live_files_are_read_while_a_large_copy_is_compared_with_its_original() {
         rig.wait(n + 2 * (line + 1));
     }
     eventually("the copy to be known as one", || {
-        let files = rig.status.get().files;
+        let files = rig.status.get().files.clone();
         files
             .iter()
             .any(|f| f.path.ends_with("copy.log") && f.state == FileState::Copy)

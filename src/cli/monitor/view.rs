@@ -266,7 +266,7 @@ fn source_rows(m: &Model) -> Vec<Row<'_>> {
             Row::new([
                 Cell::from(format!("{:>10}", show::size(s.lag_bytes))),
                 Cell::from(format!("{at:>10}")),
-                Cell::from(s.state.as_str()),
+                Cell::from(s.state.as_ref()),
                 Cell::from(show::plain(&s.path)),
             ])
         })
