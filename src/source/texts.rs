@@ -25,7 +25,7 @@ impl Texts {
     pub fn add(&mut self, text: &[u8]) -> Text {
         let text = text.get(..PIECE).unwrap_or(text);
         self.kept += text.len();
-        if !self.pieces.last().is_some_and(|p| p.len() + text.len() <= PIECE) {
+        if self.pieces.last().is_none_or(|p| p.len() + text.len() > PIECE) {
             self.pieces.push(Vec::with_capacity(PIECE));
         }
         let piece = self.pieces.len() - 1;

@@ -20,7 +20,7 @@ pub(super) struct Packed {
 impl Packed {
     pub fn push(&mut self, a: &[u8], b: &[u8]) {
         let want = 8 + a.len() + b.len();
-        if !self.pieces.back().is_some_and(|p| p.len() + want <= p.capacity()) {
+        if self.pieces.back().is_none_or(|p| p.len() + want > p.capacity()) {
             self.pieces.push_back(Vec::with_capacity(want.max(PIECE)));
         }
         if let Some(piece) = self.pieces.back_mut() {
