@@ -152,7 +152,7 @@ impl File {
         self.busy.as_deref()
     }
 
-    /// As [`Table::busy`], where it is that already.
+    /// As [`super::table::Table::busy`], where it is that already.
     pub fn busy_mut(&mut self) -> Option<&mut Busy> {
         self.busy.as_deref_mut()
     }
