@@ -2,7 +2,8 @@
 //!
 //! The ways, cheapest first; each line ends in the first that takes it:
 //!
-//! 1. loguru's own form, to the letter: borrowed, in one pass ([`loguru::exact`]).
+//! 1. loguru's own form, to the letter: borrowed, in one pass, in which what lines have in common is only compared
+//!    ([`loguru::exact`]).
 //! 2. Any JSON object that can be copied as it stands: one pass that checks it, then its members are looked at.
 //! 3. JSON that needs repair: repaired into a text of its own, then as 2. Marked `repaired`.
 //! 4. Anything else is text. Marked `unparsed`.

@@ -2,8 +2,9 @@
 //!
 //! Twenty thousand of them are kept in memory for twenty thousand idle files, so an entry is small. A stream that no
 //! file holds is *parked*: its file may come back under another name, as a copy, or in an archive. Of parked streams
-//! the latest stay known, and more of them for a while, in case a share went that comes back ([`REMEMBERED`]); so rotation without end leaves a state of constant size. What comes back after that is read again under
-//! the same keys, which changes nothing in the store.
+//! the latest stay known, and more of them for a while, in case a share went that comes back ([`REMEMBERED`]); so
+//! rotation without end leaves a state of constant size. What comes back after that is read again under the same keys,
+//! which changes nothing in the store.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
