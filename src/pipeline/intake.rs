@@ -182,7 +182,6 @@ impl PipelineIntake {
     pub fn recycle(&self, batch: Arc<Batch>) {
         if let Ok(mut batch) = Arc::try_unwrap(batch) {
             let mut inner = self.lock();
-            inner.parser.tracker.reuse(&mut batch.runs);
             batch.clear();
             // One that only carried progress has no buffer: kept, it would be given one, and become one more.
             if batch.events.has_buffer() && inner.spare.len() < SPARE {
@@ -308,6 +307,8 @@ impl Intake for PipelineIntake {
             return Err(Closed);
         }
         add(&self.counters.read, chunk.items.len() as u64);
+        // The driver was woken for what waits already, and looks again whenever it can do more: it sleeps on.
+        let mut news = inner.forming.batch.is_empty() || (chunk.fragile && !inner.forming.fragile);
         inner.parser.begin(chunk.stream, now);
         for item in chunk.items {
             if !inner.spare.is_empty() && inner.forming.batch.is_empty() {
@@ -322,12 +323,15 @@ impl Intake for PipelineIntake {
                 // What the batch makes true follows with the end of the chunk.
                 let formed = inner.seal();
                 inner.ready.push_back(formed);
+                news = true;
             }
         }
         add(&self.counters.bytes_read, chunk.data.len() as u64);
         inner.forming.progress.cursor(chunk.stream.id, *cursor);
         drop(guard);
-        self.wake();
+        if news {
+            self.wake();
+        }
         Ok(())
     }
 
@@ -342,7 +346,7 @@ impl Intake for PipelineIntake {
         // What a burst needed is given back.
         let mut inner = self.lock();
         inner.spare.truncate(1);
-        inner.parser.tracker.forget_spare();
+        inner.parser.tracker.rest();
     }
 
     fn endangered(&self, _id: StreamId) {

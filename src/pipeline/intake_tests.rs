@@ -247,3 +247,24 @@ fn a_buffer_is_used_again_and_what_never_had_one_does_not_become_another() {
     }
     assert_eq!(buffers.len(), 1);
 }
+
+#[test]
+fn the_driver_is_woken_for_what_it_does_not_know_of_yet_not_for_each_chunk() {
+    let intake = intake(4);
+    let mut cursor = Cursor::default();
+    let woken = || futures_util::FutureExt::now_or_never(intake.woken()).is_some();
+    let mut one = |fragile| give(&intake, &["{\"message\":\"a\"}"], &mut cursor, fragile).expect("open");
+    one(false);
+    assert!(woken(), "something waits");
+    one(false);
+    assert!(!woken(), "more of it");
+    one(true);
+    assert!(woken(), "some of it cannot be read again");
+    one(true);
+    assert!(woken(), "a batch is full");
+    one(false);
+    assert!(woken(), "the next one begins");
+    assert!(intake.take().is_some() && intake.take().is_some() && intake.take().is_none());
+    one(false);
+    assert!(woken(), "all was taken");
+}

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::glances::Glances;
-use super::run::{Kind, Run, concluded, cut};
+use super::run::{Kind, Run, cut};
 use super::tracker::Resolved;
 use crate::record::{Event, Micros, Record, format_time, unescape};
-use crate::store::{RunEnd, RunUpdate, Status};
+use crate::store::{RunEnd, RunUpdates, Status};
 
 /// Bound runs that one process keeps open.
 pub const BOUND_RUNS: usize = 64;
@@ -40,7 +40,7 @@ pub(super) struct Process {
     /// Wall clock of the last record.
     pub touched: Micros,
     /// Whether its runs were concluded; a flat record under the same pid is then a new process.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub over: bool,
     /// Has something for the store.
     #[serde(skip)]
@@ -51,8 +51,11 @@ pub(super) struct Process {
     /// The store knows how its runs ended.
     #[serde(skip)]
     pub told: bool,
+    /// The state was told of it.
+    #[serde(skip)]
+    pub kept: bool,
     /// It wrote after it was found gone: it lives where this agent cannot see it, as in another PID namespace.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unseen: bool,
     /// Since when it is known to be gone while its files may still be unread.
     #[serde(skip)]
@@ -70,6 +73,7 @@ impl Process {
             touched: now,
             over: false,
             told: false,
+            kept: false,
             unseen: false,
             dirty: false,
             unkept: false,
@@ -97,6 +101,7 @@ impl Process {
         }
         self.dirty = self.over;
         self.glances = Glances::of(&self.runs);
+        self.kept = true;
         self
     }
 
@@ -114,14 +119,14 @@ impl Process {
         script: &str,
         time: Micros,
         into: &mut Resolved,
-        out: &mut Out,
+        closed: &mut RunUpdates,
     ) -> usize {
         if let Some(id) = bound {
             let hash = xxh3_64(id.as_bytes());
             if let Some(i) = self.find(hash, id) {
                 return i;
             }
-            return self.open(Kind::Bound, id, hash, script, time, out);
+            return self.open(Kind::Bound, id, hash, script, time, closed);
         }
         let enclosing = self.declared_for(record.thread_id, time);
         if record.bound.event == Some(Event::RunStart) {
@@ -140,7 +145,7 @@ impl Process {
                 if let Some(i) = self.find(hash, &id) {
                     return i;
                 }
-                return self.open(Kind::Declared, &id, hash, script, time, out);
+                return self.open(Kind::Declared, &id, hash, script, time, closed);
             }
         } else if let Some(i) = enclosing {
             return i;
@@ -155,7 +160,7 @@ impl Process {
             Some(i) => i,
             None => {
                 let start = self.id.start.min(time);
-                self.open(Kind::Derived, &id, hash, script, start, out)
+                self.open(Kind::Derived, &id, hash, script, start, closed)
             }
         }
     }
@@ -183,22 +188,24 @@ impl Process {
     }
 
     /// Opens a run. Where too many bound runs are open, one that was quiet makes room, and is concluded.
-    fn open(&mut self, kind: Kind, id: &str, hash: u64, script: &str, start: Micros, out: &mut Out) -> usize {
-        let used = out.spare.pop().unwrap_or_default();
-        let (id, script) = (rewritten(used.execution_id, id), rewritten(used.script_name, script));
+    fn open(&mut self, kind: Kind, id: &str, hash: u64, script: &str, start: Micros, closed: &mut RunUpdates) -> usize {
         if kind == Kind::Bound
             && self.glances.yielding() >= BOUND_RUNS
             && let Some(at) = self.glances.make_room()
             && let Some(slot) = self.runs.get_mut(at)
         {
-            let host = rewritten(used.host.unwrap_or_default(), &self.id.host);
-            out.closed.push(concluded(slot, &self.id, host));
-            *slot = Run::new(kind, id, hash, script, start);
+            slot.conclude(&self.id);
+            closed.add(&slot.update(&self.id));
+            slot.replace(kind, id, hash, script, start);
             self.glances.replace(at, slot);
             return at;
         }
-        let run = Run::new(kind, id, hash, script, start);
+        let run = Run::new(kind, id.to_owned(), hash, script.to_owned(), start);
         self.glances.push(&run);
+        if self.runs.is_empty() {
+            // Most have one, and there are thousands of them.
+            self.runs.reserve_exact(1);
+        }
         self.runs.push(run);
         self.runs.len() - 1
     }
@@ -269,23 +276,6 @@ impl Process {
         self.over = true;
         n
     }
-}
-
-/// Runs on their way out.
-#[derive(Default)]
-pub(super) struct Out {
-    /// Concluded, and not followed any more.
-    pub closed: Vec<RunUpdate>,
-    /// Updates that the store has; their texts are written over. A script that binds an id per request opens a run for
-    /// each record, and to allocate these anew each time costs as much as all the rest of following them.
-    pub spare: Vec<RunUpdate>,
-}
-
-/// `text`, in the memory of `used`.
-fn rewritten(mut used: String, text: &str) -> String {
-    used.clear();
-    used.push_str(text);
-    used
 }
 
 /// At most 1000 characters of a run's error.

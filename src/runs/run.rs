@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::{ProcessId, error_text};
 use crate::record::{Micros, Record, Text, unescape};
-use crate::store::{RunEnd, RunUpdate, Status};
+use crate::store::{RunEnd, RunRef, Status};
 
 /// Characters of a run's error that are kept.
 const ERROR_CHARS: usize = 1000;
@@ -27,13 +27,19 @@ pub(super) struct Run {
     pub script: String,
     pub start: Micros,
     /// There was a `run_start`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub start_declared: bool,
     pub last_seen: Micros,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<RunEnd>,
     /// The text of the error, if the last record is an error with an exception.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     #[serde(skip)]
     pub hash: u64,
@@ -63,6 +69,12 @@ impl Run {
             reported: None,
             changed: true,
         }
+    }
+
+    /// Takes up another run in its place, and its memory.
+    pub fn replace(&mut self, kind: Kind, id: &str, hash: u64, script: &str, start: Micros) {
+        let used = (std::mem::take(&mut self.id), std::mem::take(&mut self.script));
+        *self = Run::new(kind, rewritten(used.0, id), hash, rewritten(used.1, script), start);
     }
 
     /// When its script said that it ended.
@@ -145,49 +157,51 @@ impl Run {
             .is_none_or(|at| self.changed || self.last_seen - at >= refresh)
     }
 
-    pub fn update(&self, process: &ProcessId) -> RunUpdate {
-        RunUpdate {
-            execution_id: self.id.clone(),
-            script_name: self.script.clone(),
+    /// What the store has to know of it.
+    pub fn update<'a>(&'a self, process: &'a ProcessId) -> RunRef<'a> {
+        RunRef {
+            execution_id: &self.id,
+            script_name: &self.script,
             start_time: self.start,
             start_declared: self.start_declared,
             last_seen: self.last_seen,
             pid: (process.pid > 0).then_some(process.pid),
-            host: Some(process.host.clone()),
-            parent_execution_id: self.parent.clone(),
-            metadata: self.metadata.clone(),
-            end: self.end.clone(),
+            host: Some(&process.host),
+            parent_execution_id: self.parent.as_deref(),
+            metadata: self.metadata.as_deref(),
+            end: self.end.as_ref().map(RunEnd::borrowed),
+        }
+    }
+
+    /// Ends a run that is not followed any longer.
+    pub fn conclude(&mut self, process: &ProcessId) {
+        if self.end.is_none() {
+            let end = self.conclusion();
+            // Without a process nobody can say how it ended.
+            self.end = Some(if process.pid > 0 {
+                end
+            } else {
+                RunEnd {
+                    status: Status::Lost,
+                    error: None,
+                    ..end
+                }
+            });
         }
     }
 }
 
-/// The last update of a run that is no longer followed, of which nothing of use is left; `host` is the process's.
-pub(super) fn concluded(run: &mut Run, process: &ProcessId, host: String) -> RunUpdate {
-    if run.end.is_none() {
-        let end = run.conclusion();
-        // Without a process nobody can say how it ended.
-        run.end = Some(if process.pid > 0 {
-            end
-        } else {
-            RunEnd {
-                status: Status::Lost,
-                error: None,
-                ..end
-            }
-        });
+/// Longer texts give their memory back.
+const SHORT: usize = 256;
+
+/// `text`, in the memory of `used`.
+fn rewritten(mut used: String, text: &str) -> String {
+    if used.capacity() > SHORT {
+        used = String::new();
     }
-    RunUpdate {
-        execution_id: std::mem::take(&mut run.id),
-        script_name: std::mem::take(&mut run.script),
-        start_time: run.start,
-        start_declared: run.start_declared,
-        last_seen: run.last_seen,
-        pid: (process.pid > 0).then_some(process.pid),
-        host: Some(host),
-        parent_execution_id: run.parent.take(),
-        metadata: run.metadata.take(),
-        end: run.end.take(),
-    }
+    used.clear();
+    used.push_str(text);
+    used
 }
 
 fn plain(text: &Text<'_>) -> String {

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use super::*;
 use crate::record::{Bound, Event, Exception, Micros, Record, Text, Token};
-use crate::store::{RunUpdate, Status};
+use crate::store::{RunUpdate, RunUpdates, Status};
 
 fn sealed(tracker: &mut Tracker) -> Vec<RunUpdate> {
-    let mut updates = Vec::new();
+    let mut updates = RunUpdates::default();
     tracker.seal(&mut updates);
-    updates
+    updates.iter().map(|u| u.to_owned()).collect()
 }
 
 const HOST: &str = "here";
@@ -260,10 +260,35 @@ fn an_id_for_every_record_stays_within_bounds_and_every_run_is_concluded() {
 }
 
 #[test]
-fn updates_that_are_given_back_leave_no_trace_in_later_ones() {
-    let told = |given_back: bool| {
+fn processes_beyond_those_remembered_are_concluded_and_what_was_kept_of_them_is_forgotten() {
+    let mut w = World::new();
+    let mut kept = std::collections::HashMap::new();
+    let mut told = std::collections::HashMap::new();
+    let all = 3 * PROCESSES as i64;
+    for pid in 1..=all {
+        w.say(&record(pid));
+        if pid % 700 == 0 || pid == all {
+            for (key, value) in w.tracker.keep() {
+                match value {
+                    Some(value) => drop(kept.insert(key, value)),
+                    None => assert!(kept.remove(&key).is_some(), "{key} was never kept"),
+                }
+            }
+            told.extend(w.updates().into_iter().map(|u| (u.execution_id.clone(), u)));
+        }
+    }
+    assert!(kept.len() <= PROCESSES && kept.len() > PROCESSES / 2, "{}", kept.len());
+    assert_eq!(told.len() as i64, all);
+    let open = told.values().filter(|u| u.end.is_none()).count();
+    assert_eq!((open, w.tracker.open_runs()), (kept.len(), kept.len()));
+}
+
+#[test]
+fn runs_and_updates_leave_no_trace_in_those_that_take_their_place() {
+    let told = |in_place: bool| {
         let mut w = World::new();
         let mut all = Vec::new();
+        let mut updates = RunUpdates::default();
         for i in 0..400 {
             let mut record = match i % 3 {
                 0 => error(7),
@@ -276,11 +301,13 @@ fn updates_that_are_given_back_leave_no_trace_in_later_ones() {
             record.host = (i % 11 == 0).then(|| text("elsewhere"));
             w.say(&record);
             if i % 37 == 0 {
-                let mut updates = w.updates();
-                all.extend(updates.iter().cloned());
-                if given_back {
-                    w.tracker.reuse(&mut updates);
+                if in_place {
+                    updates.clear();
+                } else {
+                    updates = RunUpdates::default();
                 }
+                w.tracker.seal(&mut updates);
+                all.extend(updates.iter().map(|u| u.to_owned()));
             }
         }
         all.extend(w.all_gone());

@@ -5,25 +5,21 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::process::{Liveness, Out, Process, ProcessId};
-use super::run::concluded;
+use super::process::{Liveness, Process, ProcessId};
 use crate::record::{Event, Micros, Record, unescape};
-use crate::store::RunUpdate;
+use crate::store::RunUpdates;
 
 /// Processes that are remembered at once.
-pub const PROCESSES: usize = 2048;
+pub const PROCESSES: usize = 1024;
+
+/// Of these, so many are forgotten together when there are more.
+const AT_ONCE: usize = 64;
 
 /// Script of a run of which nothing names one, as with lines from a socket.
 const NAMELESS: &str = "unknown";
 
 /// A running run is reported again when its last record is this much newer than what the store knows.
 const REFRESH: Micros = 10_000_000;
-
-/// Updates that are kept to be written over: those of a large batch.
-const SPARE: usize = 2048;
-
-/// Bytes of the texts of such an update, at most.
-const SHORT: usize = 256;
 
 /// Where a record belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,11 +33,12 @@ pub struct Resolved {
 /// Follows processes and their runs. See the module's essay.
 pub struct Tracker {
     host: String,
-    /// By hash of host, pid and, where it is exact, start.
-    processes: HashMap<u64, Process, BuildHasherDefault<Hashed>>,
+    /// By hash of host, pid and, where it is exact, start. Boxed, since a map has room for nearly twice as many.
+    processes: HashMap<u64, Box<Process>, BuildHasherDefault<Hashed>>,
     dirty: Vec<u64>,
     unkept: Vec<u64>,
-    out: Out,
+    /// Of runs that are not followed any more.
+    closed: RunUpdates,
     forgotten: Vec<u64>,
     /// Processes that are over, of which the store may not know yet.
     over: Vec<u64>,
@@ -57,7 +54,7 @@ impl Tracker {
             .filter_map(|(key, bytes)| {
                 let key = u64::from_str_radix(key, 16).ok()?;
                 let process: Process = serde_json::from_slice(bytes).ok()?;
-                Some((key, process.restored()))
+                Some((key, Box::new(process.restored())))
             })
             .collect();
         // The store may not have heard how these ended.
@@ -67,7 +64,7 @@ impl Tracker {
             processes,
             dirty: over.clone(),
             unkept: Vec::new(),
-            out: Out::default(),
+            closed: RunUpdates::default(),
             forgotten: Vec::new(),
             over,
         }
@@ -114,7 +111,7 @@ impl Tracker {
             if named.is_empty() { NAMELESS } else { named },
             time,
             into,
-            &mut self.out,
+            &mut self.closed,
         );
         process.note(at, record, script, time);
         if let Some(run) = process.runs.get(at) {
@@ -172,7 +169,7 @@ impl Tracker {
                 pid: pid.unwrap_or(0),
                 start: exact.unwrap_or(time),
             };
-            self.processes.insert(key, Process::new(id, now));
+            self.processes.insert(key, Box::new(Process::new(id, now)));
             if self.processes.len() > PROCESSES {
                 self.forget_oldest(key);
             }
@@ -180,18 +177,30 @@ impl Tracker {
         Some(key)
     }
 
+    /// Forgets some at a time, so that not all of them have to be looked at for each new one.
     fn forget_oldest(&mut self, except: u64) {
-        let oldest = self
-            .processes
-            .iter()
-            .filter(|(k, _)| **k != except)
-            .min_by_key(|(_, p)| (!p.over, p.touched));
-        let Some(oldest) = oldest.map(|(k, _)| *k) else { return };
-        if let Some(p) = self.processes.remove(&oldest) {
-            self.forgotten.push(oldest);
-            let Process { id, mut runs, .. } = p;
-            let open = runs.iter_mut().filter(|r| r.end.is_none());
-            self.out.closed.extend(open.map(|r| concluded(r, &id, id.host.clone())));
+        let others = self.processes.iter().filter(|(key, _)| **key != except);
+        let mut order: Vec<_> = others.map(|(key, p)| (!p.over, p.touched, *key)).collect();
+        if order.len() > AT_ONCE {
+            order.select_nth_unstable(AT_ONCE);
+            order.truncate(AT_ONCE);
+        }
+        for (_, _, key) in order {
+            self.forget(key);
+        }
+    }
+
+    fn forget(&mut self, key: u64) {
+        let Some(process) = self.processes.remove(&key) else {
+            return;
+        };
+        if process.kept {
+            self.forgotten.push(key);
+        }
+        let Process { id, mut runs, .. } = *process;
+        for run in runs.iter_mut().filter(|r| r.end.is_none()) {
+            run.conclude(&id);
+            self.closed.add(&run.update(&id));
         }
     }
 
@@ -256,11 +265,8 @@ impl Tracker {
     }
 
     /// Takes what the store has to know since the last call, and appends it to `updates`.
-    pub fn seal(&mut self, updates: &mut Vec<RunUpdate>) {
-        if updates.is_empty() {
-            std::mem::swap(updates, &mut self.out.closed);
-        }
-        updates.append(&mut self.out.closed);
+    pub fn seal(&mut self, updates: &mut RunUpdates) {
+        updates.append(&mut self.closed);
         for key in self.dirty.drain(..) {
             let Some(process) = self.processes.get_mut(&key) else {
                 continue;
@@ -269,24 +275,16 @@ impl Tracker {
             for run in process.runs.iter_mut().filter(|r| r.is_due(REFRESH)) {
                 run.reported = Some(run.last_seen);
                 run.changed = false;
-                updates.push(run.update(&process.id));
+                updates.add(&run.update(&process.id));
             }
         }
     }
 
-    /// Takes back updates that the store has, to write over them: those with short texts, and not too many.
-    pub fn reuse(&mut self, updates: &mut Vec<RunUpdate>) {
-        updates.retain(|u| u.execution_id.capacity() + u.script_name.capacity() <= SHORT);
-        updates.truncate(SPARE.saturating_sub(self.out.spare.len()));
-        if self.out.spare.is_empty() {
-            std::mem::swap(updates, &mut self.out.spare);
+    /// Gives back memory that a burst needed.
+    pub fn rest(&mut self) {
+        if self.closed.is_empty() {
+            self.closed = RunUpdates::default();
         }
-        self.out.spare.append(updates);
-    }
-
-    /// Gives the memory of [`Tracker::reuse`] back, after a burst.
-    pub fn forget_spare(&mut self) {
-        self.out.spare = Vec::new();
     }
 
     /// Takes what the state has to keep, by process, since the last call; `None` forgets.
@@ -301,12 +299,14 @@ impl Tracker {
                 continue;
             };
             process.unkept = false;
-            let kept = if process.over && process.told {
-                None
-            } else {
-                serde_json::to_vec(process).ok()
-            };
-            out.push((state_key(key), kept));
+            let forgets = process.over && process.told;
+            if forgets && !process.kept {
+                continue;
+            }
+            process.kept = !forgets;
+            // A text of thousands of these is as long as it has to be.
+            let kept = (!forgets).then(|| serde_json::to_vec(process).ok()).flatten();
+            out.push((state_key(key), kept.map(|k| k.into_boxed_slice().into_vec())));
         }
         out
     }
@@ -314,7 +314,7 @@ impl Tracker {
     /// Whether [`Tracker::seal`] would say anything that the store has to know.
     #[must_use]
     pub fn has_updates(&self) -> bool {
-        !self.out.closed.is_empty()
+        !self.closed.is_empty()
             || self
                 .dirty
                 .iter()

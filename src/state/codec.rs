@@ -424,7 +424,7 @@ pub fn encode_batch(batch: &Batch, out: &mut Vec<u8>) {
         docs.iter().for_each(|doc| out.extend_from_slice(doc));
     }
     let rare = Rare {
-        runs: batch.runs.clone(),
+        runs: batch.runs.iter().map(|update| update.to_owned()).collect(),
         fixes: batch.fixes.clone(),
         relations: batch.relations.clone(),
     };

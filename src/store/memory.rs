@@ -189,9 +189,9 @@ impl Contents {
         for (doc, memory) in admitted(super::AGENT_MEMORIES, &batch.memories, rejects, &mut report) {
             self.memories.entry(doc_key(doc).to_owned()).or_insert(memory);
         }
-        for update in &batch.runs {
-            let row = runs::merge(self.runs.remove(&update.execution_id), update);
-            self.runs.insert(update.execution_id.clone(), row);
+        for update in batch.runs.iter() {
+            let row = runs::merge(self.runs.remove(update.execution_id), &update.to_owned());
+            self.runs.insert(row.execution_id.clone(), row);
         }
         for relation in &batch.relations {
             self.put(edges::edge(relation));

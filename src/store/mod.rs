@@ -20,12 +20,14 @@ pub mod runs;
 pub mod search;
 pub mod sqlite;
 pub mod stored;
+mod updates;
 
 use serde::{Deserialize, Serialize};
 
 use crate::record::Micros;
 pub use open::{Store, open_reader};
 pub use search::{ReadError, Search};
+pub use updates::{EndRef, RunRef, RunUpdates};
 
 pub const LOG_EVENTS: &str = "log_events";
 pub const SCRIPT_RUNS: &str = "script_runs";
@@ -131,7 +133,7 @@ pub struct Batch {
     pub events: Docs,
     pub learnings: Docs,
     pub memories: Docs,
-    pub runs: Vec<RunUpdate>,
+    pub runs: RunUpdates,
     pub fixes: Vec<Fix>,
     pub relations: Vec<Relation>,
 }
@@ -190,7 +192,8 @@ impl Batch {
         self.events.bytes()
             + self.learnings.bytes()
             + self.memories.bytes()
-            + 256 * (self.runs.len() + self.fixes.len() + self.relations.len())
+            + self.runs.bytes()
+            + 256 * (self.fixes.len() + self.relations.len())
     }
 }
 

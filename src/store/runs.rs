@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use super::{RunEnd, RunUpdate, Status};
+use super::{EndRef, RunEnd, RunUpdate, Status};
 use crate::record::Micros;
 
 /// A run as it is stored.
@@ -42,7 +42,7 @@ impl RunRow {
     /// When it ended: as the script said, else not before it was last seen.
     #[must_use]
     pub fn end_time(&self) -> Option<Micros> {
-        self.end.as_ref().map(|e| end_time(e, self.last_seen))
+        self.end.as_ref().map(|e| end_time(&e.borrowed(), self.last_seen))
     }
 
     /// Seconds from start to end, never negative; `None` while it runs.
@@ -52,9 +52,26 @@ impl RunRow {
     }
 }
 
+impl From<RunRow> for RunUpdate {
+    fn from(row: RunRow) -> RunUpdate {
+        RunUpdate {
+            execution_id: row.execution_id,
+            script_name: row.script_name,
+            start_time: row.start_time,
+            start_declared: row.start_declared,
+            last_seen: row.last_seen,
+            pid: row.pid,
+            host: row.host,
+            parent_execution_id: row.parent_execution_id,
+            metadata: row.metadata,
+            end: row.end,
+        }
+    }
+}
+
 /// When a run ended that was seen last at `last_seen`: as the script said, else not before that.
 #[must_use]
-pub fn end_time(end: &RunEnd, last_seen: Micros) -> Micros {
+pub fn end_time(end: &EndRef<'_>, last_seen: Micros) -> Micros {
     if end.declared {
         end.time
     } else {
@@ -70,7 +87,7 @@ pub fn seconds(start: Micros, end: Micros) -> f64 {
 
 /// Whether the run was seen after it was given up.
 #[must_use]
-pub fn is_back(end: &RunEnd, last_seen: Micros) -> bool {
+pub fn is_back(end: &EndRef<'_>, last_seen: Micros) -> bool {
     rank(end) == 0 && end.time < last_seen
 }
 
@@ -93,7 +110,7 @@ pub fn merge(stored: Option<RunRow>, update: &RunUpdate) -> RunRow {
         None => new,
         Some(old) => join(old, new),
     };
-    if row.end.as_ref().is_some_and(|e| is_back(e, row.last_seen)) {
+    if row.end.as_ref().is_some_and(|e| is_back(&e.borrowed(), row.last_seen)) {
         row.end = None;
     }
     row
@@ -134,7 +151,7 @@ fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     }
 }
 
-fn rank(end: &RunEnd) -> u8 {
+fn rank(end: &EndRef<'_>) -> u8 {
     match (end.declared, end.status) {
         (true, _) => 2,
         (false, Status::Lost) => 0,
@@ -144,7 +161,8 @@ fn rank(end: &RunEnd) -> u8 {
 
 /// Ends in rising order of what wins. Behind rank and time only to make it total.
 fn order(end: &RunEnd) -> (u8, Micros, &'static str, Option<&str>) {
-    (rank(end), end.time, end.status.as_str(), end.error.as_deref())
+    let end = end.borrowed();
+    (rank(&end), end.time, end.status.as_str(), end.error)
 }
 
 /// `_key` of a run: its execution id where that can be a key (at most 254 bytes of what ArangoDB allows in keys), else

@@ -735,7 +735,7 @@ fn the_runs_of_a_batch_are_one_request_and_merge_in_any_order() {
     };
     let of = |runs: Vec<RunUpdate>| {
         Arc::new(Batch {
-            runs,
+            runs: runs.into(),
             ..Batch::default()
         })
     };
@@ -781,7 +781,7 @@ fn a_run_that_the_server_refuses_is_found_and_handed_back() {
     let runs = vec![run("r1", 2_000_000), unlucky, run("r3", 2_000_000)];
     let report = rig
         .write(&Arc::new(Batch {
-            runs,
+            runs: runs.into(),
             ..Batch::default()
         }))
         .unwrap();
@@ -799,7 +799,7 @@ fn a_conflict_between_two_writers_of_one_run_is_tried_again() {
         .fail(Fault::on("/_api/cursor", What::Refuse(409, 1200, "write-write conflict")).times(2));
     let runs = vec![run("r1", 2_000_000)];
     rig.write(&Arc::new(Batch {
-        runs,
+        runs: runs.into(),
         ..Batch::default()
     }))
     .unwrap();

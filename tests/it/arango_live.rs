@@ -506,7 +506,7 @@ async fn merging_runs_as_the_pure_rules_do(store: &Arango) {
             // Several of one run come in one batch, too.
             let runs = updates.split_off(updates.len().saturating_sub(1 + dice(2) as usize));
             let batch = Batch {
-                runs,
+                runs: runs.into(),
                 ..Batch::default()
             };
             let report = store.write(&Arc::new(batch)).await.unwrap();

@@ -71,7 +71,8 @@ fn everything() -> Arc<Batch> {
             end: Some(end),
             ..update
         },
-    ];
+    ]
+    .into();
     let learning = json!({"_key": "learnt", "timestamp": time(7), "execution_id": "run", "learning": "x"});
     b.learnings.push(learning.to_string().as_bytes());
     let memory = json!({"_key": "learnt", "content": "x", "type": "learning", "timestamp": time(7)});

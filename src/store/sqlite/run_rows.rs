@@ -4,13 +4,14 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::record::{Micros, format_time};
 use crate::store::runs::{self, RunRow};
-use crate::store::{RunEnd, RunUpdate, Status};
+use crate::store::{RunEnd, RunRef, RunUpdates, Status};
 
 /// Merges the updates into the table, each by its execution.
-pub fn apply(db: &Connection, updates: &[RunUpdate]) -> rusqlite::Result<()> {
+pub fn apply(db: &Connection, updates: &RunUpdates) -> rusqlite::Result<()> {
     // In the order of the table's keys, so that neighbours are written together.
-    let mut sorted: Vec<&RunUpdate> = updates.iter().collect();
-    sorted.sort_by(|a, b| a.execution_id.cmp(&b.execution_id));
+    let mut sorted: Vec<u32> = (0..updates.len() as u32).collect();
+    sorted.sort_by(|a, b| updates.id(*a as usize).cmp(updates.id(*b as usize)));
+    let at = |i: usize| sorted.get(i).and_then(|n| updates.get(*n as usize));
     let mut select = db.prepare_cached(
         "SELECT script_name, start_time, start_declared, last_seen, pid, host, parent_execution_id, metadata, \
          status, end_time, end_at, end_declared, error FROM script_runs WHERE execution_id = ?1",
@@ -28,13 +29,14 @@ pub fn apply(db: &Connection, updates: &[RunUpdate]) -> rusqlite::Result<()> {
          duration_seconds = excluded.duration_seconds",
     )?;
     let mut i = 0;
-    while let Some(first) = sorted.get(i) {
+    while let Some(first) = at(i) {
         let stored = select
-            .query_row([&first.execution_id], |r| read(&first.execution_id, r))
+            .query_row([first.execution_id], |r| read(first.execution_id, r))
             .optional()?;
         let mut row = stored.clone();
-        while let Some(update) = sorted.get(i).filter(|u| u.execution_id == first.execution_id) {
-            row = Some(runs::merge(row, update));
+        let same = |u: &RunRef<'_>| u.execution_id == first.execution_id;
+        while let Some(update) = at(i).filter(same) {
+            row = Some(runs::merge(row, &update.to_owned()));
             i += 1;
         }
         match row {

@@ -224,7 +224,7 @@ pub async fn updates_of_a_run_come_in_any_order_and_more_than_once(b: &impl Back
             write(b, batch).await;
         }
         let all = Batch {
-            runs: updates,
+            runs: updates.into(),
             ..Batch::default()
         };
         write(b, all).await;
