@@ -16,7 +16,10 @@ use crate::store::{Sink, Store, WriteError};
 use crate::telemetry::add;
 
 /// Settled batches become durable progress at this interval: a crash repeats at most what was sent in it.
-pub(super) const CHECKPOINT: Duration = Duration::from_millis(500);
+const CHECKPOINT: Duration = Duration::from_millis(500);
+
+/// Where so many identities of files wait to be kept, they do not wait that long: they take much memory.
+const IDENTITIES: usize = 512;
 
 /// A state that cannot be written (a full disk) is tried again at this interval.
 const STATE_RETRY: Duration = Duration::from_secs(2);
@@ -32,12 +35,7 @@ impl Driver {
         if self.ledger.is_empty() {
             self.intake.settled();
         }
-        for kept in self.intake.keep_runs() {
-            match self.pending.runs.iter_mut().find(|(key, _)| *key == kept.0) {
-                Some(slot) => *slot = kept,
-                None => self.pending.runs.push(kept),
-            }
-        }
+        ledger::keep_all(&mut self.pending.runs, self.intake.keep_runs());
         let change = std::mem::take(&mut self.pending);
         let (store, state) = (Arc::clone(&self.store), Arc::clone(&self.state));
         self.saving = Some(tokio::spawn(save(store, state, change, durable)));
@@ -96,7 +94,16 @@ impl Driver {
         }
         self.stuck = false;
         if self.ledger.has_settled() || !self.pending.cursors.is_empty() || self.pending.spool_done.is_some() {
-            self.checkpoint_due.get_or_insert_with(|| Instant::now() + CHECKPOINT);
+            self.checkpoint_soon();
+        }
+    }
+
+    /// There is something to make durable.
+    pub(super) fn checkpoint_soon(&mut self) {
+        let now = Instant::now();
+        let due = self.checkpoint_due.get_or_insert(now + CHECKPOINT);
+        if self.saving.is_none() && self.pending.remember.len() >= IDENTITIES {
+            *due = now;
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{self, JoinSet};
 
 use super::batch::{Formed, Outgoing};
-use super::checkpoint::{CHECKPOINT, Saved, ended};
+use super::checkpoint::{Saved, ended};
 use super::intake::PipelineIntake;
 use super::ledger::{Ledger, Progress, Ticket};
 use super::{Action, Core, Health, Outcome, View};
@@ -385,7 +385,7 @@ impl Driver {
         self.ledger.settle(ticket);
         if self.ledger.has_settled() {
             self.ledger.take_settled(&mut self.pending);
-            self.checkpoint_due.get_or_insert_with(|| Instant::now() + CHECKPOINT);
+            self.checkpoint_soon();
         }
     }
 

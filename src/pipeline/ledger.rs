@@ -47,7 +47,7 @@ pub fn join(change: &mut Change, later: Change) {
     remember_all(&mut change.remember, later.remember);
     change.forget.extend(later.forget);
     change.socket_streams.extend(later.socket_streams);
-    change.runs.extend(later.runs);
+    keep_all(&mut change.runs, later.runs);
     change.spool.extend(later.spool);
     change.spool_done = change.spool_done.max(later.spool_done);
     change.dead_letters.extend(later.dead_letters);
@@ -93,6 +93,23 @@ fn remember_all(list: &mut Vec<StreamEntry>, newer: Vec<StreamEntry>) {
             same
         });
     }
+}
+
+/// Adds what is to be kept of runs; what comes later replaces what came earlier.
+pub fn keep_all(list: &mut Vec<(String, Option<Vec<u8>>)>, newer: Vec<(String, Option<Vec<u8>>)>) {
+    if list.is_empty() {
+        *list = newer;
+        return;
+    }
+    list.extend(newer);
+    list.sort_by(|a, b| a.0.cmp(&b.0));
+    list.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            std::mem::swap(later, earlier);
+        }
+        same
+    });
 }
 
 #[derive(Debug, Default)]
@@ -207,6 +224,17 @@ mod tests {
         );
         assert!(change.remember.iter().zip(1..).all(|(e, n)| (e.id, e.size) == (n, 3)));
         assert_eq!((change.cursors.len(), change.remember.len()), (200, 200));
+    }
+
+    #[test]
+    fn of_a_run_the_latest_word_is_kept() {
+        let word = |name: &str, value: Option<u8>| (name.to_owned(), value.map(|v| vec![v]));
+        let mut kept = Vec::new();
+        keep_all(&mut kept, vec![word("b", Some(1)), word("a", Some(2))]);
+        keep_all(&mut kept, vec![word("a", None), word("c", Some(3)), word("a", Some(4))]);
+        assert_eq!(kept, [word("a", Some(4)), word("b", Some(1)), word("c", Some(3))]);
+        keep_all(&mut kept, vec![word("a", None)]);
+        assert_eq!(kept.first(), Some(&word("a", None)));
     }
 
     #[test]

@@ -4,19 +4,22 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::discovery::{Candidate, Near, Seen, Verdict, judge};
 use super::super::identity::{self, Head};
 use super::super::streams::{Identity, Known};
 use super::super::table::{File, FileId, Held, Role};
 use super::super::window::BLOCK;
-use super::super::{Cursor, HEAD, NEAR, StreamId, archive, names};
+use super::super::{Cursor, HEAD, NEAR, Room, StreamId, archive, names};
 use super::{MAX_OPEN, Tailer};
 use crate::config::{Copies, StartAt};
 
 /// Files that are judged in a turn, at most.
 const AT_ONCE: usize = 256;
+/// As long as so many others wait to be read and there is no room for them: what is known of a file takes ten times as
+/// much memory until it is kept as afterwards.
+const MEANWHILE: usize = 16;
 
 impl Tailer {
     /// Says what the files are that are not known yet, some at a time: where there are very many, what is found out
@@ -30,7 +33,8 @@ impl Tailer {
         if self.fresh && self.first.is_none() && self.table.dirs.iter().any(|d| d.exists) {
             self.first = Some(self.unjudged.len());
         }
-        let turn = self.unjudged.len().min(AT_ONCE);
+        let waits = self.ready.len() >= AT_ONCE && self.intake.wait_room(Duration::ZERO) == Room::None;
+        let turn = self.unjudged.len().min(if waits { MEANWHILE } else { AT_ONCE });
         self.sorted = self.unjudged.len() - turn;
         for _ in 0..turn {
             self.fresh &= self.first != Some(0);
