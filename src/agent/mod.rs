@@ -69,6 +69,7 @@ pub enum AgentError {
 pub fn run(mut settings: Settings, options: RunOptions) -> Result<(), AgentError> {
     footprint::limit_allocator();
     footprint::limit_batches(&mut settings);
+    footprint::map_in_stretches();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -110,7 +111,6 @@ impl Agent {
             ))
         })?;
         let rules = Arc::new(Rules::new(&settings).map_err(|e| unusable(&e))?);
-        footprint::release();
         let (state, loaded) = State::open(&settings.data_dir, settings.spool.max_size).map_err(|e| unusable(&e))?;
         if let Some(what) = &loaded.recovered {
             tracing::error!("{what}");

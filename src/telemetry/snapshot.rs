@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs;
-use std::io;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -190,9 +190,11 @@ impl Snapshot {
     /// # Errors
     /// When the data directory cannot be written.
     pub fn publish(&self, data_dir: &Path) -> io::Result<()> {
-        let json = serde_json::to_vec(self)?;
         let fresh = data_dir.join(".status.json.new");
-        fs::write(&fresh, json)?;
+        // Piece by piece: a thousand sources would be a quarter of a MiB in one.
+        let mut file = BufWriter::new(fs::File::create(&fresh)?);
+        serde_json::to_writer(&mut file, self)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?;
         fs::rename(&fresh, data_dir.join(NAME))
     }
 
