@@ -60,7 +60,7 @@ use compare::Comparisons;
 pub use once::OnceReport;
 
 /// How often a file that grew lately is looked at.
-pub const TICK: Duration = Duration::from_millis(28);
+pub const TICK: Duration = Duration::from_millis(36);
 /// After somebody opened a file it may be truncated at any moment: for this time files are looked at more often, ...
 const HURRY: Duration = Duration::from_millis(40);
 /// ... namely so often, ...
@@ -335,8 +335,10 @@ impl Tailer {
             self.publish();
             self.next_status = now + Duration::from_secs(1);
         }
-        // Of very many new files only some were judged.
-        if progress || comparing || self.sorted > 0 {
+        // Where all was read to its end the next look is a tick away: at once it would find a line or two more, send them
+        // by themselves, and so on without a rest. Of very many new files only some were judged.
+        let more = self.once || !self.ready.is_empty() || !self.unjudged.is_empty();
+        if progress && more || comparing || self.sorted > 0 {
             return Ok(true);
         }
         if self.ready.is_empty() && self.unjudged.is_empty() && self.archives.is_empty() && self.comparisons.is_empty()
