@@ -56,8 +56,9 @@ use crate::config;
 use crate::source::Room;
 use crate::store::WriteError;
 
-/// Probes of a store that is away come at about this interval.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Probes of a store that is away follow one another within this time, and on average within half of it: what waits is
+/// to be on its way a second after the store's return.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How the store is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,9 +267,9 @@ impl Core {
         let delay = match error {
             WriteError::Refused(_) => self.retry_max,
             WriteError::Away(_) if self.probe_misled => self.backoff.next(random),
-            // Within the back-off while that is shorter than the interval of probes.
+            // Within the back-off while that is shorter than the time between probes.
             WriteError::Away(_) => {
-                let probe = backoff::jitter(PROBE_INTERVAL + PROBE_INTERVAL / 2, random);
+                let probe = backoff::jitter(PROBE_WITHIN, random);
                 self.backoff.next(random).min(probe)
             }
         };
