@@ -23,8 +23,9 @@ use crate::telemetry::{Counters, get};
 /// How often the snapshot is looked at; it is written only when something changed, and about each ten seconds otherwise.
 pub const TICK: Duration = Duration::from_secs(1);
 
-/// What becomes known of so many files lies among what passes by, and tears the heap apart: while records come, it is
-/// trimmed in each tick.
+/// To know so many files takes memory that others have to do without: the embedded store has a smaller cache. What
+/// becomes known of them lies among what passes by, and tears the heap apart: while records come, it is trimmed in each
+/// tick.
 const MANY_FILES: u64 = 2000;
 
 /// Everything a snapshot is made of.
@@ -222,6 +223,7 @@ pub async fn keep(publisher: Arc<tokio::sync::Mutex<Publisher>>, settings: Setti
         publisher.intake.conclude(Some(settle), lost_after, liveness);
         publisher.publish(now());
         let many = publisher.last.as_ref().is_some_and(|s| s.sources_total >= MANY_FILES);
+        crate::store::sqlite::connect::use_less_memory(many);
         if burst.is_over(get(&publisher.counters.read)) {
             super::footprint::release();
         } else if many && burst.under_way {

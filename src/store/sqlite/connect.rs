@@ -1,11 +1,10 @@
 //! Opening the database file for writing, with everything a connection needs to be told.
 
-use std::ffi::{c_int, c_void};
 use std::path::Path;
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, ffi};
+use rusqlite::{Connection, OpenFlags};
 
 use super::{fault, schema};
 use crate::store::WriteError;
@@ -14,19 +13,29 @@ use crate::store::WriteError;
 pub const BUSY: Duration = Duration::from_secs(5);
 
 /// Page cache of the writing connection, KiB. Dirty pages of a larger transaction spill into the log.
-const CACHE_KIB: u32 = 2048;
+const CACHE_KIB: u32 = 4096;
 
-/// Has SQLite take the memory of a page cache in one piece: page by page it lies between everything else, and tears the
-/// heap apart. Of no effect once a database was opened in this process.
-fn cache_in_one_piece() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let nothing: *mut c_void = std::ptr::null_mut();
-        let pages: c_int = -(CACHE_KIB as c_int);
-        // SAFETY: the arguments are those of this option: no memory of ours, and KiB to take at once, negated. Where
-        // SQLite is in use already it answers that it is too late, and changes nothing.
-        unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, nothing, 0 as c_int, pages) };
-    });
+/// The same where [`use_less_memory`] was asked for: a fifth slower, since pages are read again.
+const LESS_KIB: u32 = 2048;
+
+static LESS: AtomicBool = AtomicBool::new(false);
+
+/// Has the writers of this process make do with less memory, or not any more, from their next batch on.
+pub fn use_less_memory(less: bool) {
+    LESS.store(less, Ordering::Relaxed);
+}
+
+/// Gives the connection the cache it may have; `had` is what it has.
+pub(super) fn fit_cache(db: &Connection, had: &mut u32) -> rusqlite::Result<()> {
+    let kib = if LESS.load(Ordering::Relaxed) {
+        LESS_KIB
+    } else {
+        CACHE_KIB
+    };
+    if std::mem::replace(had, kib) != kib {
+        db.pragma_update(None, "cache_size", -i64::from(kib))?;
+    }
+    Ok(())
 }
 
 /// Bytes that the write-ahead log may keep on disk after it was checkpointed whole.
@@ -39,7 +48,6 @@ pub fn open(path: &Path) -> Result<Connection, WriteError> {
         std::fs::create_dir_all(directory)
             .map_err(|e| WriteError::Refused(format!("cannot create the directory {}: {e}", directory.display())))?;
     }
-    cache_in_one_piece();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|e| fault::explain(&e, path))?;
     // Looked at before anything is changed: what is not ours is not touched.
@@ -56,11 +64,32 @@ fn prepare(db: &Connection, version: i64) -> rusqlite::Result<()> {
     }
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
-    db.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
+    fit_cache(db, &mut 0)?;
     db.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
     // The writer checkpoints itself, between batches.
     db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.set_prepared_statement_cache_capacity(48);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_smaller_while_less_memory_is_wanted() {
+        let db = Connection::open_in_memory().unwrap();
+        let mut had = 0;
+        let mut kib = |less| {
+            use_less_memory(less);
+            fit_cache(&db, &mut had).unwrap();
+            let size: i64 = db.pragma_query_value(None, "cache_size", |r| r.get(0)).unwrap();
+            -size
+        };
+        assert_eq!(
+            [false, true, true, false].map(&mut kib),
+            [CACHE_KIB, LESS_KIB, LESS_KIB, CACHE_KIB].map(i64::from)
+        );
+    }
 }

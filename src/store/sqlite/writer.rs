@@ -36,6 +36,7 @@ struct Open {
     file: Option<(u64, u64)>,
     /// The schema was checked, and created where missing, by this connection.
     ready: bool,
+    cache_kib: u32,
 }
 
 impl Writer {
@@ -105,7 +106,7 @@ impl Writer {
             schema::ensure(&open.db, false).map_err(|e| fault::explain_schema(&e, &path))?;
             open.ready = true;
         }
-        let done = work(&open.db);
+        let done = connect::fit_cache(&open.db, &mut open.cache_kib).and_then(|()| work(&open.db));
         done.map_err(|e| {
             if fault::is_fatal(&e) {
                 self.db = None;
@@ -129,6 +130,7 @@ impl Writer {
                     db,
                     file: identity(&self.path),
                     ready: false,
+                    cache_kib: 0,
                 });
             }
         }
