@@ -29,8 +29,8 @@
 //! # Bounds
 //!
 //! A process keeps at most [`BOUND_RUNS`] bound runs open (an id per request is a run per request); beyond that one
-//! that was quiet is concluded. At most [`PROCESSES`] processes are remembered, the longest quiet forgotten first; a forgotten
-//! run is only reported again, which the stores merge.
+//! that was quiet is concluded. At most [`PROCESSES`] processes are remembered; the longest quiet are
+//! forgotten, some at a time. A forgotten run is only reported again, which the stores merge.
 //!
 //! The tracker is pure: `now` and what is alive come from outside. [`liveness`] looks at the machine.
 

@@ -126,11 +126,12 @@ impl RunUpdates {
     /// Moves all of `others` behind these.
     pub fn append(&mut self, others: &mut RunUpdates) {
         if self.is_empty() {
+            // The others take over the memory of these.
             std::mem::swap(self, others);
         } else {
             others.iter().for_each(|update| self.add(&update));
+            others.clear();
         }
-        others.clear();
     }
 
     #[must_use]
