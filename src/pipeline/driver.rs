@@ -11,7 +11,7 @@ use super::batch::{Formed, Outgoing};
 use super::checkpoint::{Saved, ended};
 use super::intake::PipelineIntake;
 use super::ledger::{Ledger, Progress, Ticket};
-use super::{Action, Core, Health, Outcome, View};
+use super::{Action, Core, FILLING, Health, Outcome, View};
 use crate::config::Settings;
 use crate::record::{Micros, format_time};
 use crate::source::Room;
@@ -81,6 +81,8 @@ pub struct Driver {
     /// A checkpoint under way: one at a time, so that no older cursor is written over a newer one.
     pub(super) saving: Option<task::JoinHandle<Saved>>,
     fragile_since: Option<Instant>,
+    /// Until then the forming batch may grow.
+    full_by: Option<Instant>,
     now: fn() -> Micros,
 }
 
@@ -126,6 +128,7 @@ impl Driver {
             checkpoint_due: None,
             saving: None,
             fragile_since: None,
+            full_by: None,
             now,
         }
     }
@@ -178,7 +181,10 @@ impl Driver {
             .filter(|_| self.core.health() != Health::Up)
             .map(|at| at + self.flush_interval)
             .filter(|at| *at > Instant::now());
-        [self.core.wake_at(), self.checkpoint_due, deadline, ripe]
+        let full_by = self
+            .full_by
+            .filter(|at| self.core.health() == Health::Up && *at > Instant::now());
+        [self.core.wake_at(), self.checkpoint_due, deadline, ripe, full_by]
             .into_iter()
             .flatten()
             .min()
@@ -191,22 +197,24 @@ impl Driver {
                 .filter(|o| o.spooled.is_none())
                 .for_each(|o| o.fragile = true);
         }
-        let (live, full, fragile) = self.intake.waiting();
+        let waiting = self.intake.waiting();
+        self.full_by = waiting.filling.map(|since| since + FILLING.min(self.flush_interval));
         let usage = self.state.spool_usage();
-        let fragile = fragile || self.held.iter().any(|o| o.fragile);
+        let fragile = waiting.fragile || self.held.iter().any(|o| o.fragile);
         // While the store is away, fragile data gathers for one commit, as long as records may wait.
         self.fragile_since = if fragile {
             self.fragile_since.or(Some(now))
         } else {
             None
         };
-        let ripe = full
+        let ripe = waiting.full
             || self
                 .fragile_since
                 .is_some_and(|since| now >= since + self.flush_interval);
         View {
             held: self.held.len(),
-            live,
+            live: waiting.live,
+            filling: !waiting.full && self.full_by.is_some_and(|at| now < at),
             fragile: fragile && ripe,
             spooled: usage.records > 0 && !self.spool_dry,
             spool_room: usage.bytes < usage.max_bytes,

@@ -40,6 +40,20 @@ pub struct PipelineIntake {
     quiet_at: AtomicI64,
 }
 
+/// What waits to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Anything.
+    pub live: bool,
+    /// A full batch.
+    pub full: bool,
+    /// Some of it comes from a stream that cannot be read again.
+    pub fragile: bool,
+    /// Since when the batch that is not full has been filled by files of which more may be at hand; `None` once they
+    /// have said that there is no more.
+    pub filling: Option<Instant>,
+}
+
 struct Inner {
     parser: Parser,
     forming: Formed,
@@ -50,6 +64,8 @@ struct Inner {
     allowed: Room,
     /// Files are read no further: the agent stops.
     files_closed: bool,
+    /// See [`Waiting::filling`].
+    filling: Option<Instant>,
     /// Emptied batches whose buffers are used again. Made and freed anew each time, they would tear the heap apart.
     spare: Vec<Batch>,
 }
@@ -93,6 +109,7 @@ impl PipelineIntake {
             endangered: false,
             allowed: Room::All,
             files_closed: false,
+            filling: None,
             spare: Vec::new(),
         };
         PipelineIntake {
@@ -140,17 +157,17 @@ impl PipelineIntake {
         self.room_changed.notify_all();
     }
 
-    /// (something waits to be sent, a full batch does, some of it is fragile)
+    /// What waits to be sent.
     #[must_use]
-    pub fn waiting(&self) -> (bool, bool, bool) {
+    pub fn waiting(&self) -> Waiting {
         let inner = self.lock();
         let full = !inner.ready.is_empty();
-        let live = full || !inner.forming.is_empty() || inner.parser.tracker.has_updates();
-        (
-            live,
+        Waiting {
+            live: full || !inner.forming.is_empty() || inner.parser.tracker.has_updates(),
             full,
-            inner.forming.fragile || inner.ready.iter().any(|f| f.fragile),
-        )
+            fragile: inner.forming.fragile || inner.ready.iter().any(|f| f.fragile),
+            filling: inner.filling,
+        }
     }
 
     /// Whether since the last call a file was renamed or unlinked of which something had been accepted. What waits
@@ -274,6 +291,7 @@ impl PipelineIntake {
 impl Inner {
     /// Closes the forming batch and begins the next.
     fn seal(&mut self) -> Formed {
+        self.filling = None;
         let mut formed = std::mem::take(&mut self.forming);
         self.parser.tracker.seal(&mut formed.batch.runs);
         formed
@@ -328,6 +346,9 @@ impl Intake for PipelineIntake {
         }
         add(&self.counters.bytes_read, chunk.data.len() as u64);
         inner.forming.progress.cursor(chunk.stream.id, *cursor);
+        if !inner.forming.batch.is_empty() {
+            inner.filling.get_or_insert_with(Instant::now);
+        }
         drop(guard);
         if news {
             self.wake();
@@ -347,6 +368,11 @@ impl Intake for PipelineIntake {
         let mut inner = self.lock();
         inner.spare.truncate(1);
         inner.parser.tracker.rest();
+        let filled = inner.filling.take().is_some();
+        drop(inner);
+        if filled {
+            self.wake();
+        }
     }
 
     fn endangered(&self, _id: StreamId) {

@@ -222,11 +222,36 @@ fn fragile_data_is_told_apart() {
     let intake = intake(100);
     let mut cursor = Cursor::default();
     give(&intake, &["{\"message\":\"1\"}"], &mut cursor, false).expect("open");
-    assert_eq!(intake.waiting(), (true, false, false));
+    let waiting = || {
+        let waiting = intake.waiting();
+        (waiting.live, waiting.full, waiting.fragile)
+    };
+    assert_eq!(waiting(), (true, false, false));
     give(&intake, &["{\"message\":\"2\"}"], &mut cursor, true).expect("open");
-    assert_eq!(intake.waiting(), (true, false, true));
+    assert_eq!(waiting(), (true, false, true));
     assert!(intake.take().expect("a batch").fragile);
-    assert_eq!(intake.waiting(), (false, false, false));
+    assert_eq!(waiting(), (false, false, false));
+}
+
+#[test]
+fn a_batch_fills_from_its_first_record_until_it_is_full_or_files_have_no_more() {
+    let intake = intake(2);
+    let mut cursor = Cursor::default();
+    let mut one = || give(&intake, &["{\"message\":\"a\"}"], &mut cursor, false).expect("open");
+    assert_eq!(intake.waiting().filling, None, "there is none");
+    one();
+    assert!(intake.waiting().filling.is_some());
+    one();
+    assert_eq!(intake.waiting().filling, None, "it is full");
+    one();
+    assert!(intake.waiting().filling.is_some(), "the next one");
+    assert!(futures_util::FutureExt::now_or_never(intake.woken()).is_some());
+    intake.idle(Instant::now());
+    assert_eq!(intake.waiting().filling, None, "all was read");
+    let woken = || futures_util::FutureExt::now_or_never(intake.woken()).is_some();
+    assert!(woken(), "it may be sent now");
+    intake.idle(Instant::now());
+    assert!(!woken(), "nothing is new");
 }
 
 #[test]

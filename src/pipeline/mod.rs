@@ -4,7 +4,8 @@
 //!
 //! Nothing may be lost or doubled when the agent is killed at any moment, when the store is away for an hour, or when an
 //! answer is lost after the store accepted. Memory is bounded by the configuration. A record that arrives while all is
-//! quiet is sent at once; under load batches grow to their limits by themselves.
+//! quiet is sent at once; under load batches grow to their limits by themselves: while files are read that have more, the
+//! forming batch is left to fill for some milliseconds.
 //!
 //! # Vocabulary
 //!
@@ -60,6 +61,9 @@ use crate::store::WriteError;
 /// to be on its way a second after the store's return.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
 
+/// While a source reads on, a batch fills for so long, at most, before it is sent.
+const FILLING: Duration = Duration::from_millis(20);
+
 /// How the store is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -77,6 +81,8 @@ pub struct View {
     pub held: usize,
     /// Batches formed or forming.
     pub live: bool,
+    /// All that is live is a batch that is just being filled.
+    pub filling: bool,
     /// Some of what is held, ready or forming comes from a stream that cannot be read again.
     pub fragile: bool,
     /// The spool holds something that is not on its way.
@@ -208,9 +214,10 @@ impl Core {
             return None;
         }
         let spool = view.spooled && !self.spool_sending;
+        let live = view.live && !view.filling;
         let action = if view.held > 0 {
             Action::SendHeld
-        } else if view.live && (!spool || self.turn == Lane::Live) {
+        } else if live && (!spool || self.turn == Lane::Live) {
             self.turn = Lane::Spool;
             Action::SendLive
         } else if spool {

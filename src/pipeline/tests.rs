@@ -54,6 +54,24 @@ fn what_waits_is_sent_at_once_and_never_more_than_in_flight() {
 }
 
 #[test]
+fn a_batch_that_is_being_filled_is_not_sent_and_holds_up_nothing_else() {
+    let mut core = core(config::WhenFull::Block);
+    let now = Instant::now();
+    let view = View {
+        filling: true,
+        ..waiting()
+    };
+    assert_eq!(core.act(now, &view), None);
+    assert_eq!(core.act(now, &View { held: 1, ..view }), Some(Action::SendHeld));
+    assert_eq!(
+        core.act(now, &View { spooled: true, ..view }),
+        Some(Action::SendSpooled)
+    );
+    core.finished(Action::SendHeld, Outcome::Stored, now, 0);
+    assert_eq!(core.act(now, &waiting()), Some(Action::SendLive));
+}
+
+#[test]
 fn spooled_and_live_batches_take_turns() {
     let mut core = core(config::WhenFull::Block);
     let now = Instant::now();
@@ -216,6 +234,7 @@ impl World {
         View {
             held: self.held.len(),
             live: self.made > self.read,
+            filling: false,
             fragile: self.fragile && (self.made > self.read || !self.held.is_empty()),
             spooled: !self.spool.is_empty() && !flying_spool,
             spool_room: true,
