@@ -448,6 +448,11 @@ fn a_query_reads_and_cannot_do_anything_else() {
         2,
         "an unknown bind value"
     );
+    let words = ask(&dir, &["query", "import failed"]).err;
+    assert!(
+        words.contains("at: import failed; this takes SQL, words are looked for by `logagent search`"),
+        "{words}"
+    );
     assert_eq!(items(&dir, &["search", "-n", "1000"]).len(), 43, "nothing was changed");
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
     let said = ask(&dir, &["query", endless, "--timeout", "200ms"]);

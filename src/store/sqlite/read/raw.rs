@@ -56,11 +56,18 @@ pub fn run(path: &Path, ask: &RawAsk, visit: Visit<'_, RawRow>) -> Result<(), Re
                 .chars()
                 .take(30)
                 .collect();
-            ReadError::Faulty(if near.is_empty() {
-                msg
+            let place = if near.is_empty() {
+                String::new()
             } else {
-                format!("{msg}, at: {near}")
-            })
+                format!(", at: {near}")
+            };
+            // Whoever looks for words asks like this too.
+            let hint = if msg.ends_with("syntax error") {
+                "; this takes SQL, words are looked for by `logagent search`"
+            } else {
+                ""
+            };
+            ReadError::Faulty(format!("{msg}{place}{hint}"))
         }
         Fault::Sqlite(e @ rusqlite::Error::SqliteFailure(..)) if is_of_the_query(&e) => {
             ReadError::Faulty(e.to_string())
@@ -88,9 +95,9 @@ fn authorize(ctx: AuthContext<'_>) -> Authorization {
 
 fn select(db: &Connection, ask: &RawAsk, visit: Visit<'_, RawRow>) -> Result<(), Fault> {
     let sql = ask.text.trim().trim_end_matches(';');
-    let (statement, rest) = prepare(db, sql)?;
-    let mut statement = statement;
-    if !rest || !statement.readonly() {
+    // A second one behind it is refused by the library.
+    let mut statement = db.prepare(sql)?;
+    if !statement.readonly() {
         return Err(ReadError::Faulty("refused, only reading is allowed here".to_owned()).into());
     }
     if statement.column_count() == 0 {
@@ -109,11 +116,6 @@ fn select(db: &Connection, ask: &RawAsk, visit: Visit<'_, RawRow>) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// Prepares one statement; a second one behind it is refused by the library.
-fn prepare<'c>(db: &'c Connection, sql: &str) -> Result<(Statement<'c>, bool), Fault> {
-    Ok((db.prepare(sql)?, true))
 }
 
 fn bind(statement: &mut Statement<'_>, binds: &[(String, Value)]) -> Result<(), Fault> {
