@@ -23,7 +23,7 @@ fn main() {
     println!("{} lines, {} bytes", lines.len(), data.len());
 
     measure("split", &data, || split(&data).map(<[u8]>::len).sum());
-    measure("hash", &data, || lines.iter().fold(0, |h, l| chain(h, l)) as usize);
+    measure("hash", &data, || lines.iter().fold(0, |h, l| chain(h, 7, l)) as usize);
     measure("parse", &data, || {
         let extra = |line: &&[u8]| {
             let mut rec = Record::default();
@@ -39,7 +39,7 @@ fn main() {
     measure("all", &data, || {
         let mut at = 0;
         let each = split(&data).map(|line| {
-            at = chain(at, line);
+            at = chain(at, 7, line);
             document(line, at, &rules, &mut out)
         });
         each.sum()
@@ -57,13 +57,13 @@ fn split(data: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Parses and encodes one line as the pipeline does; returns the document's size.
-fn document(line: &[u8], chain: u64, rules: &Rules, out: &mut Vec<u8>) -> usize {
+fn document(line: &[u8], chain: u128, rules: &Rules, out: &mut Vec<u8>) -> usize {
     if out.len() > 2 << 20 {
         out.clear();
     }
     let mut rec = Record::default();
     record::parse_into(&mut rec, line, b"", rules);
-    let key = Key::new(7, 4096, chain);
+    let key = Key::new(7, 4096, chain, 0);
     let execution_id = rec.bound.execution_id.take().unwrap_or_default();
     let script_name = rec.bound.script_name.take();
     let execution_id = execution_id.plain();

@@ -324,7 +324,7 @@ impl Source {
         self.n += 1;
         let n = self.n;
         let chain = self.next();
-        let key = Key::new(0x3_1234_5678_9abc, n * 1000, chain);
+        let key = Key::new(0x3_1234_5678_9abc, n * 1000, u128::from(chain), 0);
         let micros = FIRST + (n as i64) * APART;
         let kind = self.below(100);
         let (level, no) = match kind {

@@ -47,7 +47,7 @@ pub fn record(data: &[u8]) {
     let cut = data.iter().position(|b| *b == b'\n').unwrap_or(data.len());
     let (line, rest) = data.split_at(cut);
     let mut record = parse(line, rest.get(1..).unwrap_or_default(), rules);
-    let key = Key::new(1, 2, 3);
+    let key = Key::new(1, 2, 3, 0);
     let placed = Placed {
         key: &key,
         time: record.time.unwrap_or(0),

@@ -29,6 +29,8 @@ pub struct Counters {
     pub cut_bytes: AtomicU64,
     pub unread_bytes: AtomicU64,
     pub blank_lines: AtomicU64,
+    /// Lines of copies, which are stored already.
+    pub copied_lines: AtomicU64,
 }
 
 /// Adds to a counter.

@@ -64,7 +64,7 @@ fn event(n: usize, time: i64, out: &mut Vec<u8>) {
         r / 7 % 900,
         r as u32
     );
-    let key = Key::new(7, n as u64, r as u64);
+    let key = Key::new(7, n as u64, r as u128, 0);
     let t = format_time(time);
     let _ = write!(
         out,

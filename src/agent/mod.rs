@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::pipeline::driver::{Drained, Driver, DriverStatus, Phase};
 use crate::pipeline::intake::PipelineIntake;
+use crate::pipeline::recall::Recall;
 use crate::record::{Micros, Rules};
 use crate::runs::Tracker;
 use crate::runs::liveness::liveness;
@@ -127,6 +128,7 @@ impl Agent {
             Arc::clone(&counters),
             now,
         );
+        intake.recall_by(recall(&settings));
         let agent = Agent {
             state: Arc::new(state),
             store,
@@ -486,4 +488,13 @@ async fn joined_all(mut tasks: JoinSet<()>, deadline: Instant, hurry: &Cancellat
 
 fn joined(ended: Result<Drained, tokio::task::JoinError>) -> Result<Drained, AgentError> {
     ended.map_err(|e| AgentError::Unusable(format!("the pipeline failed: {e}")))
+}
+
+/// Answers what the store has by a reader of its own.
+fn recall(settings: &Settings) -> Recall {
+    let settings = settings.clone();
+    Recall::new(Arc::new(move |keys, before| {
+        let reader = crate::store::open_reader(&settings).map_err(|e| e.to_string())?;
+        crate::store::held(reader.as_ref(), settings.store.kind, keys, before).map_err(|e| e.to_string())
+    }))
 }

@@ -155,6 +155,7 @@ fn records(s: &Snapshot) -> String {
         (r.dropped, "dropped"),
         (l.fix_unmatched, "fixes without an error"),
         (l.blank_lines, "blank lines"),
+        (l.copied_lines, "lines of copies"),
     ] {
         if n > 0 {
             let _ = write!(text, ", {} {what}", show::count(n));

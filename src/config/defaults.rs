@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Arangodb, Auth, Batch, Compression, Copies, Embeddings, Files, Keep, Monitoring, NaiveTime, Redact, Retention,
-    Retry, Runs, Settings, Ship, Shutdown, Socket, Spool, StartAt, Store, StoreKind, Truncate, WhenFull,
+    Arangodb, Auth, Batch, Compression, Copies, Embeddings, Files, FollowLinks, Keep, Monitoring, NaiveTime, Redact,
+    Retention, Retry, Runs, Settings, Ship, Shutdown, Socket, Spool, StartAt, Store, StoreKind, Truncate, WhenFull,
 };
 
 pub(super) const KIB: u64 = 1024;
@@ -91,6 +91,7 @@ fn files() -> Files {
         start_at: StartAt::Beginning,
         compressed: true,
         copies: Copies::Skip,
+        follow_links: FollowLinks::Safe,
         hold: Duration::from_secs(120),
         finish_line_after: Duration::from_secs(5),
         poll_interval: Duration::from_secs(1),

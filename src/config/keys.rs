@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::defaults::{KIB, MIB};
 use super::value::{Value, Wrong};
-use super::{Auth, Compression, Copies, Keep, NaiveTime, Settings, StartAt, StoreKind, WhenFull, store_url};
+use super::{
+    Auth, Compression, Copies, FollowLinks, Keep, NaiveTime, Settings, StartAt, StoreKind, WhenFull, store_url,
+};
 
 /// Where a value stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +109,7 @@ pub(super) static KEYS: &[Key] = &[
     put!("files.start_at", settings.files.start_at,
         v => v.choice(&[("beginning", StartAt::Beginning), ("end", StartAt::End)])),
     put!("files.compressed", settings.files.compressed, v => v.bool()),
+    put!("files.follow_links", settings.files.follow_links, v => v.choice(&[("safe", FollowLinks::Safe), ("anywhere", FollowLinks::Anywhere), ("never", FollowLinks::Never)])),
     put!("files.copies", settings.files.copies, v => v.choice(&[("skip", Copies::Skip), ("ship", Copies::Ship)])),
     put!("files.hold", settings.files.hold, v => v.duration(Duration::ZERO..=DAY)),
     put!("files.finish_line_after", settings.files.finish_line_after, v => v.duration(Duration::ZERO..=HOUR)),

@@ -52,6 +52,7 @@ pub struct Files {
     pub start_at: StartAt,
     pub compressed: bool,
     pub copies: Copies,
+    pub follow_links: FollowLinks,
     pub hold: Duration,
     pub finish_line_after: Duration,
     pub poll_interval: Duration,
@@ -70,6 +71,15 @@ pub enum StartAt {
 pub enum Copies {
     Skip,
     Ship,
+}
+
+/// Which symbolic links are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FollowLinks {
+    /// To a target below a watched directory; or if the link is of the target's owner, the agent's user, or root.
+    Safe,
+    Anywhere,
+    Never,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,17 +6,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::batch::Formed;
 use super::extras;
+use super::recall::Recall;
 use crate::config;
 use crate::record::{self, Event, Key, Micros, Placed, Record, Rules};
 use crate::runs::{Liveness, ProcessId, Resolved, Tracker};
-use crate::source::{Chunk, Closed, Cursor, Intake, Item, Loss, Room, Stream, StreamEntry, StreamId, StreamKind};
+use crate::source::{
+    Asked, Chunk, Closed, Cursor, Intake, Item, Loss, Room, Stream, StreamEntry, StreamId, StreamKind,
+};
 use crate::store::Batch;
 use crate::telemetry::{Counters, add};
 
@@ -38,6 +41,9 @@ pub struct PipelineIntake {
     now: fn() -> Micros,
     /// When a file source last had nothing left to read; `i64::MIN`: never.
     quiet_at: AtomicI64,
+    host: String,
+    /// Asks the store what it has.
+    recall: OnceLock<Recall>,
 }
 
 /// What waits to be sent.
@@ -79,6 +85,8 @@ struct Parser {
     sources: HashMap<StreamId, String>,
     /// That of the stream at hand.
     source: String,
+    /// The first part of the keys of the stream at hand.
+    home: u64,
     resolved: Resolved,
     now_text: String,
 }
@@ -99,6 +107,7 @@ impl PipelineIntake {
             host: host.to_owned(),
             sources: HashMap::new(),
             source: String::new(),
+            home: 0,
             resolved: Resolved::default(),
             now_text: String::new(),
         };
@@ -121,6 +130,8 @@ impl PipelineIntake {
             max_bytes: limits.max_bytes.max(1),
             now,
             quiet_at: AtomicI64::new(i64::MIN),
+            host: host.to_owned(),
+            recall: OnceLock::new(),
         }
     }
 
@@ -128,6 +139,11 @@ impl PipelineIntake {
     /// drain: documents are appended whole.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has questions about what the store has answered by it; without, nothing counts as stored. Once.
+    pub fn recall_by(&self, recall: Recall) {
+        let _ = self.recall.set(recall);
     }
 
     /// Resolves when something waits to be sent.
@@ -265,6 +281,7 @@ impl PipelineIntake {
             Loss::Blank { lines } => add(&c.blank_lines, lines),
             Loss::Unread { bytes } => add(&c.unread_bytes, bytes),
             Loss::Cut { bytes } => add(&c.cut_bytes, bytes),
+            Loss::Copied { lines } => add(&c.copied_lines, lines),
         }
     }
 
@@ -361,6 +378,27 @@ impl Intake for PipelineIntake {
         self.lock().forming.progress.cursor(stream.id, cursor);
     }
 
+    fn count(&self, loss: Loss) {
+        self.count_loss(loss);
+    }
+
+    fn time_of(&self, line: &[u8]) -> Option<Micros> {
+        let rules = Arc::clone(&self.lock().parser.rules);
+        let mut rec = Record::default();
+        record::parse_into(&mut rec, line, &[], &rules);
+        rec.time
+    }
+
+    fn held(&self, lines: &[Asked], before: Micros) -> Option<Vec<Option<u32>>> {
+        let Some(recall) = self.recall.get() else {
+            return Some(vec![None; lines.len()]);
+        };
+        let keys = lines
+            .iter()
+            .map(|line| Key::new(record::home(&self.host, line.head), line.offset, line.chain, 0));
+        recall.answer(keys.collect(), before)
+    }
+
     fn idle(&self, since: Instant) {
         let ago = i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
         self.quiet_at.store((self.now)().saturating_sub(ago), Ordering::Relaxed);
@@ -401,6 +439,7 @@ impl Parser {
         }
         let source = self.sources.entry(stream.id).or_insert_with(|| source_prefix(stream));
         self.source.clone_from(source);
+        self.home = record::home(&self.host, stream.head);
     }
 
     /// One item: parsed, placed, encoded into `batch`.
@@ -426,7 +465,7 @@ impl Parser {
             add(&counters.skipped, 1);
             return;
         }
-        let key = Key::new(chunk.stream.head, item.offset, item.chain);
+        let key = Key::new(self.home, item.offset, item.chain, item.number);
         let placed = Placed {
             key: &key,
             time,

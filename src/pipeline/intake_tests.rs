@@ -48,13 +48,14 @@ fn give(intake: &PipelineIntake, lines: &[&str], cursor: &mut Cursor, fragile: b
         let start = data.len() as u32;
         data.extend_from_slice(line.as_bytes());
         let end = data.len() as u32;
-        cursor.chain = chain(cursor.chain, line.as_bytes());
+        cursor.chain = chain(cursor.chain, cursor.offset + u64::from(start), line.as_bytes());
         items.push(Item {
             start,
             line_end: end,
             end,
             offset: cursor.offset + u64::from(start),
             chain: cursor.chain,
+            number: 0,
             whole: 0,
         });
         data.push(b'\n');

@@ -333,7 +333,8 @@ fn record(
     let key = Key::new(
         hash,
         ask.clock.now.unsigned_abs(),
-        hash.rotate_left(32) ^ ask.clock.now.unsigned_abs(),
+        u128::from(hash.rotate_left(32) ^ ask.clock.now.unsigned_abs()),
+        0,
     );
     let batch = batch(key.as_str(), &time, line);
     let report = (recorder.write)(batch).map_err(|e| match e {

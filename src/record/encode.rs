@@ -34,7 +34,7 @@ fn write(rec: &Record<'_>, placed: &Placed<'_>, out: &mut Vec<u8>) {
     // One reservation for nearly every document.
     doc.out.reserve(1024 + rec.message.0.len());
     doc.raw("{\"_key\":\"");
-    doc.out.extend_from_slice(&placed.key.0);
+    doc.out.extend_from_slice(placed.key.as_str().as_bytes());
     doc.raw("\",\"timestamp\":\"");
     write_time(placed.time, doc.out);
     doc.raw("\",\"level\":\"");

@@ -188,32 +188,84 @@ pub struct Placed<'a> {
     pub whole: u64,
 }
 
-/// `_key` of an event: a function of content and position alone.
+/// `_key` of an event: a function of host, content and position alone.
 ///
-/// 31 characters of Crockford's base 32 in lower case: 10 of the stream's head (50 bits), 8 of the offset (40 bits, so
-/// that keys of one stream rise and land side by side in an index), 13 of the chain hash: the hash of everything in the
-/// stream up to and including this line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(pub [u8; 31]);
+/// 31 characters of Crockford's base 32 in lower case: 10 of the stream's home (50 bits of its host and head), 8 of the
+/// offset (40 bits, so that keys of one stream rise and land side by side in an index), 13 of the chain: the hash of
+/// everything in the stream up to and including this line. A line whose content up to here other streams of this host had
+/// before has its number behind it: `-`, the number of its digits, and the number in base 32, so that keys of one line
+/// rise with it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    text: [u8; Key::LONGEST],
+    len: u8,
+}
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 impl Key {
-    /// The key of the line at `offset` in the stream with this `head`, after which the chain hash is `chain`.
+    /// Characters of a key without a number.
+    const PLAIN: usize = 31;
+    /// Characters of the longest key: a number has at most seven digits.
+    const LONGEST: usize = Key::PLAIN + 9;
+
+    /// The key of the line at `offset` in a stream of this [`home`], up to which the content has this chain, and which
+    /// `number` other streams had before.
     #[must_use]
-    pub fn new(head: u64, offset: u64, chain: u64) -> Key {
-        let mut out = [b'0'; 31];
-        base32(head, &mut out[..10]);
-        base32(offset, &mut out[10..18]);
-        base32(chain, &mut out[18..]);
-        Key(out)
+    pub fn new(home: u64, offset: u64, chain: u128, number: u32) -> Key {
+        let mut text = [b'0'; Key::LONGEST];
+        base32(home, &mut text[..10]);
+        base32(offset, &mut text[10..18]);
+        base32((chain >> 64) as u64 ^ chain as u64, &mut text[18..Key::PLAIN]);
+        let mut len = Key::PLAIN;
+        if number > 0 {
+            let digits = (u32::BITS - number.leading_zeros()).div_ceil(5) as usize;
+            text[Key::PLAIN] = b'-';
+            text[Key::PLAIN + 1] = ALPHABET[digits & 31];
+            len += 2 + digits;
+            base32(u64::from(number), &mut text[Key::PLAIN + 2..len]);
+        }
+        Key { text, len: len as u8 }
     }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
         // The alphabet is ASCII, so this cannot fail.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(self.text.get(..usize::from(self.len)).unwrap_or_default()).unwrap_or_default()
     }
+
+    /// Keys of this line under any number lie at or above the first text and below the second one.
+    #[must_use]
+    pub fn range(&self) -> (String, String) {
+        let plain = self.as_str().get(..Key::PLAIN).unwrap_or_default();
+        (plain.to_owned(), format!("{plain}."))
+    }
+
+    /// The number in a key that [`Key::new`] made; `None` for any other text.
+    #[must_use]
+    pub fn number(key: &str) -> Option<u32> {
+        let (plain, rest) = key.split_at_checked(Key::PLAIN)?;
+        if rest.is_empty() {
+            return plain.bytes().all(|b| ALPHABET.contains(&b)).then_some(0);
+        }
+        let digits = rest.strip_prefix('-')?.get(1..).filter(|d| !d.is_empty())?;
+        digits.bytes().try_fold(0u32, |n, digit| {
+            let value = ALPHABET.iter().position(|b| *b == digit)?;
+            n.checked_mul(32)?.checked_add(value as u32)
+        })
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The first part of the keys of a host's streams with this head.
+#[must_use]
+pub fn home(host: &str, head: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(host.as_bytes(), head)
 }
 
 /// The low bits of `n` in base 32, most significant first, as many as `out` holds.

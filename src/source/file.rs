@@ -70,6 +70,10 @@ pub struct File {
     pub size: u64,
     /// Nanoseconds since the epoch.
     pub mtime: i64,
+    /// When it was made, nanoseconds since the epoch; 0 where the file system does not say.
+    pub born: i64,
+    /// `mtime` as of the last time that its content was read or compared.
+    pub wrote: i64,
     pub role: Role,
     pub(super) busy: Option<Box<Busy>>,
     pub(super) name: Text,
@@ -91,6 +95,10 @@ pub struct File {
     pub stranger: bool,
     /// In the list of those with something to read.
     pub ready: bool,
+    /// Somebody set its times without writing to it, when it was last looked at.
+    pub touched: bool,
+    /// The store has all its lines that were asked for, and is to be asked for more.
+    pub asking: bool,
     /// The state has its present path, size and time.
     pub kept: bool,
 }
@@ -105,6 +113,10 @@ pub struct Busy {
     /// Without a line feed between the cursor and here; 0 where that is not known.
     pub scanned: u64,
     pub held: Held,
+    /// It was left with more to read the last time.
+    pub flowing: bool,
+    /// When no name led to it any more, nanoseconds since the epoch; 0 while one does.
+    pub gone_at: i64,
     pub fd: Option<fs::File>,
     pub stream: Option<Arc<Stream>>,
     /// When it last grew, as far as was seen.
@@ -120,6 +132,7 @@ pub struct Found<'a> {
     pub ino: u64,
     pub size: u64,
     pub mtime: i64,
+    pub born: i64,
     pub noticed: u32,
     pub polled: bool,
     pub stranger: bool,
@@ -193,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_file_at_rest_is_small() {
-        assert!(size_of::<Option<File>>() <= 80, "{}", size_of::<Option<File>>());
+        assert!(size_of::<Option<File>>() <= 96, "{}", size_of::<Option<File>>());
     }
 
     #[test]

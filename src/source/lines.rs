@@ -19,7 +19,7 @@
 //!   bytes after it already begin a traceback. loguru's own lines carry their traceback inside and never wait;
 //! * after a short quiet time ([`End::Quiet`]) what was held is released.
 //!
-//! The chain hash goes from line to line and ignores grouping, so a key is the same however the reads fell.
+//! The chain goes from line to line and ignores grouping, so a key is the same however the reads fell.
 //!
 //! # Bounds
 //!
@@ -28,7 +28,8 @@
 
 use memchr::{memchr, memmem};
 
-use super::{Item, chain};
+use super::Item;
+use super::chain::{Chain, chain, is_blank};
 
 /// So many NUL bytes in a row end a line.
 pub const NUL_RUN: usize = 4;
@@ -70,8 +71,8 @@ pub enum Rest {
 pub struct Split {
     /// Bytes of the window that are done with.
     pub consumed: usize,
-    /// Chain hash after them.
-    pub chain: u64,
+    /// The chain after them.
+    pub chain: Chain,
     pub rest: Rest,
     /// Loss counters of the consumed part.
     pub nul_bytes: u64,
@@ -82,8 +83,29 @@ pub struct Split {
 /// Splits a window that begins at `offset` of its stream, with chain hash `before`, into items (appended to `items`).
 ///
 /// `max_line` is in bytes, at least 1.
-pub fn split(data: &[u8], offset: u64, before: u64, end: End, max_line: usize, items: &mut Vec<Item>) -> Split {
-    let mut grouper = Grouper::new(data, offset, before, max_line, items);
+pub fn split(data: &[u8], offset: u64, before: Chain, end: End, max_line: usize, items: &mut Vec<Item>) -> Split {
+    let mut none = Ends::default();
+    split_marking(data, offset, before, end, max_line, items, &mut none)
+}
+
+/// Where lines end, and the chain there, of as many lines as are wanted.
+#[derive(Debug, Default)]
+pub struct Ends {
+    pub wanted: usize,
+    pub ends: Vec<(u64, Chain)>,
+}
+
+/// As [`split`], and takes note in `ends` of lines that are not blank, those included that are not consumed yet.
+pub fn split_marking(
+    data: &[u8],
+    offset: u64,
+    before: Chain,
+    end: End,
+    max_line: usize,
+    items: &mut Vec<Item>,
+    ends: &mut Ends,
+) -> Split {
+    let mut grouper = Grouper::new(data, offset, before, max_line, items, ends);
     let nuls = memchr(0, data).is_some();
     let mut at = 0;
     loop {
@@ -134,8 +156,8 @@ struct Open {
     state: State,
     /// Blank lines that belong to the group if what follows does.
     blanks: u64,
-    /// Chain hash before the item's own line.
-    before: u64,
+    /// The chain before the item's own line.
+    before: Chain,
     serialized: bool,
 }
 
@@ -144,15 +166,23 @@ struct Grouper<'a> {
     offset: u64,
     max_line: usize,
     items: &'a mut Vec<Item>,
+    ends: &'a mut Ends,
     open: Option<Open>,
-    chain: u64,
+    chain: Chain,
     done: Split,
     /// Losses seen beyond what is consumed.
     ahead: Split,
 }
 
 impl<'a> Grouper<'a> {
-    fn new(data: &'a [u8], offset: u64, before: u64, max_line: usize, items: &'a mut Vec<Item>) -> Grouper<'a> {
+    fn new(
+        data: &'a [u8],
+        offset: u64,
+        before: Chain,
+        max_line: usize,
+        items: &'a mut Vec<Item>,
+        ends: &'a mut Ends,
+    ) -> Grouper<'a> {
         let done = Split {
             chain: before,
             ..Split::default()
@@ -162,6 +192,7 @@ impl<'a> Grouper<'a> {
             offset,
             max_line,
             items,
+            ends,
             open: None,
             chain: before,
             done,
@@ -184,24 +215,28 @@ impl<'a> Grouper<'a> {
     /// Takes the line at `start..end`, after which the next one begins at `next`.
     fn line(&mut self, start: usize, end: usize, next: usize) {
         let line = self.data.get(start..end).unwrap_or_default();
-        if line.first().is_none_or(|b| *b <= b' ') && line.iter().all(|b| b.is_ascii_whitespace()) {
+        if is_blank(line) {
             return self.blank(start, next);
+        }
+        let after = chain(self.chain, self.offset + start as u64, line);
+        if self.ends.ends.len() < self.ends.wanted {
+            self.ends.ends.push((self.offset + end as u64, after));
         }
         let kept = line.get(..self.max_line).unwrap_or(line);
         let cut = line.len() - kept.len();
         if cut == 0 && self.continues(line, end) {
-            self.chain = chain(self.chain, line);
+            self.chain = after;
             return;
         }
         self.close(start);
-        let before = self.chain;
-        self.chain = chain_of(before, kept, line.len());
+        let before = std::mem::replace(&mut self.chain, after);
         let item = Item {
             start: start as u32,
             line_end: (start + kept.len()) as u32,
             end: (start + kept.len()) as u32,
             offset: self.offset + start as u64,
-            chain: self.chain,
+            chain: after,
+            number: 0,
             whole: if cut > 0 { line.len() as u64 } else { 0 },
         };
         let serialized = line.starts_with(SERIALIZED);
@@ -295,17 +330,6 @@ impl<'a> Grouper<'a> {
             (false, true) => Rest::Nothing,
         };
         self.done
-    }
-}
-
-/// Chain hash after a line of `whole` bytes of which `kept` are kept.
-#[must_use]
-pub fn chain_of(before: u64, kept: &[u8], whole: usize) -> u64 {
-    let after = chain(before, kept);
-    if kept.len() == whole {
-        after
-    } else {
-        chain(after, &(whole as u64).to_le_bytes())
     }
 }
 

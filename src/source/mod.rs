@@ -5,6 +5,7 @@
 //! read buffer is used again, nothing is queued in between. Nothing flows back but how much room there is.
 
 pub mod archive;
+pub mod chain;
 pub mod decoder;
 pub mod discovery;
 pub mod file;
@@ -13,11 +14,15 @@ pub mod hint;
 pub mod identity;
 pub mod index;
 pub mod lines;
+pub mod marks;
 pub mod names;
 pub mod slab;
 pub mod socket;
+pub mod stat;
 pub mod status;
+pub mod steps;
 pub mod streams;
+pub mod survey;
 pub mod table;
 pub mod texts;
 pub mod window;
@@ -26,7 +31,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+pub use chain::{Chain, chain};
+pub use marks::Marks;
+pub use steps::Steps;
 
 /// Identifies a stream within one state directory. Never stored outside it.
 pub type StreamId = u64;
@@ -53,12 +60,12 @@ pub enum StreamKind {
 /// How far a stream has been taken, with what is needed to go on and to recognise it again.
 ///
 /// Below `offset` everything is part of a record or counted as lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// Bytes of the (decompressed) stream; for sockets the number of lines.
     pub offset: u64,
-    /// Chain hash of every line below `offset` (or from `StreamEntry::start` on), see [`chain`].
-    pub chain: u64,
+    /// The chain of all content below `offset` (or from `StreamEntry::start` on), see [`mod@chain`].
+    pub chain: Chain,
     /// `seq` of the last record. A hybrid clock: microseconds of the latest time seen, plus one for each tie, so that
     /// it rises within the stream and orders records across the files of one rotation too.
     pub seq: i64,
@@ -70,14 +77,6 @@ pub struct Cursor {
 /// How many bytes below the cursor are compared before a stream is resumed.
 pub const NEAR: usize = 512;
 
-/// The chain hash after one more physical line (without its line feed; without what was cut of it). A stream's chain
-/// starts from 0 and takes every line in that is not blank, whether it begins a record or continues one: so the chain
-/// does not depend on how lines were grouped, nor on where reads ended.
-#[must_use]
-pub fn chain(before: u64, line: &[u8]) -> u64 {
-    (before.rotate_left(5) ^ xxhash_rust::xxh3::xxh3_64(line)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
 /// One record's bytes within a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -88,9 +87,11 @@ pub struct Item {
     pub end: u32,
     /// Position of the line in its stream.
     pub offset: u64,
-    /// Chain hash up to and including the record's own line; not its continuation lines, so that the key is the same
+    /// The chain up to and including the record's own line; not its continuation lines, so that the key is the same
     /// whether they were there already or not.
-    pub chain: u64,
+    pub chain: Chain,
+    /// How many other streams had this content before, see [`StreamEntry::steps`].
+    pub number: u32,
     /// The line's whole length in bytes where it was longer than `files.max_line` and cut, else 0.
     pub whole: u64,
 }
@@ -129,6 +130,8 @@ pub enum Loss {
     Unread { bytes: u64 },
     /// The rest of a line longer than `files.max_line` (its record is marked `truncated`).
     Cut { bytes: u64 },
+    /// Lines of a copy, which are stored already.
+    Copied { lines: u64 },
 }
 
 /// The pipeline as its sources see it.
@@ -144,6 +147,16 @@ pub trait Intake: Send + Sync {
     /// Moves a cursor over bytes that hold no record (blank lines, NULs), in order with accepted chunks.
     fn skip(&self, stream: &Arc<Stream>, cursor: Cursor, loss: Loss);
 
+    /// Counts what moves no cursor.
+    fn count(&self, loss: Loss);
+
+    /// The time that a line names, microseconds since the epoch.
+    fn time_of(&self, line: &[u8]) -> Option<i64>;
+
+    /// Of each line, the highest number under which the store has it since before `before` (microseconds since the
+    /// epoch). Never blocks: `None` means that the answer is not here yet, or the store is away; ask again.
+    fn held(&self, lines: &[Asked], before: i64) -> Option<Vec<Option<u32>>>;
+
     /// Everything that was written before the look that began at `since` has been read.
     fn idle(&self, since: Instant);
 
@@ -157,13 +170,22 @@ pub trait Intake: Send + Sync {
     fn forget(&self, id: StreamId);
 }
 
+/// A line that the store is asked for: the parts of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Asked {
+    /// See [`Stream::head`].
+    pub head: u64,
+    pub offset: u64,
+    pub chain: Chain,
+}
+
 /// The intake takes nothing any more: the agent stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the agent is stopping")]
 pub struct Closed;
 
 /// A file stream's identity as the state keeps it; or, with `archive`, the memory of an archive that was looked into.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamEntry {
     pub id: StreamId,
     /// Where it was last seen; for an archive member `archive.zip!member`.
@@ -171,29 +193,31 @@ pub struct StreamEntry {
     pub script: String,
     pub dev: u64,
     pub ino: u64,
+    /// When the file was made, nanoseconds since the epoch; 0 where the file system does not say.
+    pub born: i64,
     /// Hash of the first line (at most [`HEAD`] bytes of it).
     pub head: u64,
     /// Bytes hashed into `head`.
     pub head_len: u32,
-    /// 0 unless content alone cannot tell two streams apart.
-    pub generation: u32,
     /// Read to its end under a final name; nothing more is expected of it.
-    #[serde(default)]
     pub finished: bool,
     /// Size in bytes when last looked at.
-    #[serde(default)]
     pub size: u64,
     /// Time of the last change when last looked at, nanoseconds since the epoch.
-    #[serde(default)]
     pub mtime: i64,
     /// Where reading began: 0, save with `files.start_at = "end"`. The chain starts here.
-    #[serde(default)]
     pub start: u64,
-    /// Not a stream: an archive (or a copy) that need not be read again while its size and time stay the same, and the
+    /// The numbers of its lines where they are not 0.
+    pub steps: Steps,
+    /// Lines that end behind this offset have no number yet; `None`: all have one, 0 where `steps` says nothing.
+    pub numbered: Option<u64>,
+    /// Its numbers were given without a question to the store.
+    pub blind: bool,
+    /// The chain at some offsets of its content.
+    pub marks: Marks,
+    /// Not a stream: an archive, or a copy, that need not be read again while its size and time stay the same, and the
     /// cursors of the streams in `covers` have reached the offsets given there.
-    #[serde(default)]
     pub archive: bool,
-    #[serde(default)]
     pub covers: Vec<(StreamId, u64)>,
 }
 

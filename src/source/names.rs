@@ -28,6 +28,8 @@ pub struct Patterns {
     include: GlobSet,
     exclude: GlobSet,
     roots: Vec<Root>,
+    /// A hash of the texts.
+    hash: u64,
 }
 
 /// Where files of a pattern can be.
@@ -53,6 +55,7 @@ impl Patterns {
             include: compile(cwd, include)?,
             exclude: compile(cwd, exclude)?,
             roots,
+            hash: xxhash_rust::xxh3::xxh3_64(format!("{cwd:?} {include:?} {exclude:?}").as_bytes()),
         })
     }
 
@@ -69,7 +72,8 @@ impl Patterns {
         !self.exclude.is_match(path) && unstamped(path).is_some_and(|p| self.wants(&p))
     }
 
-    /// Whether an archive of this absolute path is of a wanted name, once its endings are taken off.
+    /// Whether an archive of this absolute path is of a wanted name, once its endings, and a rotation stamp, are taken
+    /// off.
     #[must_use]
     pub fn wants_archive(&self, path: &Path) -> bool {
         if self.exclude.is_match(path) {
@@ -77,7 +81,8 @@ impl Patterns {
         }
         let mut name = path.file_name().unwrap_or_default();
         while let Some(bare) = without_compression(name) {
-            if self.wants(&path.with_file_name(bare)) {
+            let plain = path.with_file_name(bare);
+            if self.wants(&plain) || self.wants_rotated(&plain) {
                 return true;
             }
             name = bare;
@@ -89,13 +94,20 @@ impl Patterns {
     #[must_use]
     pub fn wants_member(&self, archive: &Path, member: &Path) -> bool {
         let beside = archive.parent().unwrap_or(Path::new("/"));
-        self.wants(&beside.join(member)) || member.file_name().is_some_and(|name| self.wants(&beside.join(name)))
+        let wants = |path: &Path| self.wants(path) || self.wants_rotated(path);
+        wants(&beside.join(member)) || member.file_name().is_some_and(|name| wants(&beside.join(name)))
     }
 
     /// Whether anything in this directory may be looked at.
     #[must_use]
     pub fn excludes_all_of(&self, dir: &Path) -> bool {
         self.exclude.is_match(dir)
+    }
+
+    /// Tells these patterns from others.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
     }
 
     #[must_use]
@@ -338,6 +350,15 @@ mod tests {
         let p = patterns(&["logs/*.jsonl"], &[]);
         assert!(p.wants_archive(Path::new("/srv/a[b]/logs/a.jsonl.gz")));
         assert!(p.wants_archive(Path::new("/srv/a[b]/logs/a.2026-11-21_02-20-24_054432.jsonl.tar.gz")));
+        for stamped in [
+            "a.jsonl.2.gz",
+            "a.jsonl-20261121.gz",
+            "a.jsonl.20261121-1700000000.xz",
+            "a.jsonl.3.zip",
+        ] {
+            let path = Path::new("/srv/a[b]/logs").join(stamped);
+            assert!(p.wants_archive(&path), "{stamped}");
+        }
         assert!(!p.wants_archive(Path::new("/srv/a[b]/logs/a.jsonl")));
         assert!(!p.wants_archive(Path::new("/srv/a[b]/logs/backup.tar.gz")));
         assert!(p.wants_member(Path::new("/srv/a[b]/logs/backup.tar.gz"), Path::new("logs/a.jsonl")));

@@ -15,7 +15,7 @@ use super::identity::{self, Head};
 use super::index::{Index, Slot};
 use super::slab::Slab;
 use super::table::{FileId, hash_of_inode};
-use super::{Cursor, StreamEntry, StreamId};
+use super::{Cursor, Marks, Steps, StreamEntry, StreamId};
 
 /// How long streams without file, copy or archive are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,16 +35,22 @@ pub const REMEMBERED: Memory = Memory {
     old: Duration::from_secs(3600),
 };
 
+/// So many streams whose content is the same are named; of more it is found out anew who they are.
+const COMPANY: usize = 16;
+
 /// No file, or no further stream.
 const NONE: u32 = u32::MAX;
 
-/// A stream: 88 bytes and two entries of an [`Index`], while there is nothing unusual about it.
+/// A stream: 128 bytes, its marks, and two entries of an [`Index`], while there is nothing unusual about it.
 #[derive(Clone, Debug)]
 pub struct Known {
     id: StreamId,
     pub head: u64,
     pub cursor: Cursor,
     ino: u64,
+    /// When its file was made; 0 where that is not known.
+    born_at: i64,
+    marks: Option<Box<Marks>>,
     rare: Option<Box<Rare>>,
     dev: Device,
     /// The file that holds it.
@@ -61,7 +67,14 @@ pub struct Known {
 /// What few streams have.
 #[derive(Clone, Debug, Default)]
 struct Rare {
-    generation: u32,
+    steps: Steps,
+    /// Lines that end behind this offset have no number yet; `None`: all have one.
+    numbered: Option<u64>,
+    /// Streams whose content is the same as far as lines have numbers; `None`: to be found out.
+    company: Option<Vec<StreamId>>,
+    blind: bool,
+    /// The store has all lines that have numbers: it is to be asked for the next ones.
+    asking: bool,
     /// Files that are copies of it, and archives that hold it.
     copies: u32,
     start: u64,
@@ -76,6 +89,8 @@ pub struct Parked {
     pub size: u64,
     pub mtime: i64,
     pub since: Instant,
+    /// When its file was seen to be gone, or to hold other content, nanoseconds since the epoch; 0 if nobody looked.
+    pub lost: i64,
     /// Its unread bytes were counted as lost.
     pub counted: bool,
     /// Its file is there, but not wanted any more: it is not looked for under names that are not wanted.
@@ -87,11 +102,16 @@ pub struct Parked {
 pub struct Identity {
     pub head: u64,
     pub head_len: u32,
-    pub generation: u32,
+    pub steps: Steps,
+    pub numbered: Option<u64>,
+    pub blind: bool,
+    pub marks: Marks,
     pub cursor: Cursor,
     pub start: u64,
     pub dev: u64,
     pub ino: u64,
+    /// When the file was made, nanoseconds since the epoch; 0 where that is not known.
+    pub born_at: i64,
     pub born: u32,
     pub finished: bool,
     /// The script, where the file's name says another.
@@ -101,9 +121,14 @@ pub struct Identity {
 
 impl Known {
     fn new(id: StreamId, i: Identity) -> Known {
-        let usual = i.generation == 0 && i.start == 0 && i.script.is_none() && i.parked.is_none();
+        let numbers = i.steps.is_empty() && i.numbered.is_none() && !i.blind;
+        let usual = numbers && i.start == 0 && i.script.is_none() && i.parked.is_none();
         let rare = Rare {
-            generation: i.generation,
+            steps: i.steps,
+            numbered: i.numbered,
+            company: None,
+            blind: i.blind,
+            asking: false,
             copies: 0,
             start: i.start,
             script: i.script,
@@ -114,6 +139,8 @@ impl Known {
             head: i.head,
             cursor: i.cursor,
             ino: i.ino,
+            born_at: i.born_at,
+            marks: keep_marks(i.marks),
             rare: (!usual).then(|| Box::new(rare)),
             dev: Device::new(i.dev),
             file: NONE,
@@ -130,9 +157,19 @@ impl Known {
 
     /// Gives back what is not needed for a usual stream.
     fn slim(&mut self) {
-        let usual =
-            |r: &Rare| (r.generation, r.copies, r.start) == (0, 0, 0) && r.script.is_none() && r.parked.is_none();
+        let numbers =
+            |r: &Rare| r.steps.is_empty() && r.numbered.is_none() && r.company.is_none() && !r.blind && !r.asking;
+        let usual = |r: &Rare| numbers(r) && (r.copies, r.start) == (0, 0) && r.script.is_none() && r.parked.is_none();
         self.rare.take_if(|r| usual(r));
+    }
+
+    /// The stream's first line.
+    #[must_use]
+    pub fn first(&self) -> Head {
+        Head {
+            hash: self.head,
+            len: self.head_len(),
+        }
     }
 
     #[must_use]
@@ -145,9 +182,94 @@ impl Known {
         u32::from(self.head_len)
     }
 
+    /// The number of the line that begins at `offset`.
     #[must_use]
-    pub fn generation(&self) -> u32 {
-        self.rare.as_ref().map_or(0, |r| r.generation)
+    pub fn number(&self, offset: u64) -> u32 {
+        self.rare.as_ref().map_or(0, |r| r.steps.at(offset))
+    }
+
+    /// Whether all lines have the number 0.
+    #[must_use]
+    pub fn is_unnumbered(&self) -> bool {
+        self.rare.as_ref().is_none_or(|r| r.steps.is_empty())
+    }
+
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        self.rare.as_ref().map(|r| r.steps.clone()).unwrap_or_default()
+    }
+
+    /// Lines that end behind this offset have no number yet; `None`: all have one.
+    #[must_use]
+    pub fn numbered(&self) -> Option<u64> {
+        self.rare.as_ref()?.numbered
+    }
+
+    /// Streams whose content is the same as far as lines have numbers; `None`: to be found out.
+    #[must_use]
+    pub fn company(&self) -> Option<&[StreamId]> {
+        self.rare.as_ref()?.company.as_deref()
+    }
+
+    /// Whether its numbers were given without a question to the store.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.rare.as_ref().is_some_and(|r| r.blind)
+    }
+
+    pub fn set_numbers(&mut self, steps: Steps, numbered: Option<u64>, company: Option<Vec<StreamId>>) {
+        let rare = self.rare();
+        (rare.steps, rare.numbered) = (steps, numbered);
+        rare.company = company.filter(|c| numbered.is_some() && c.len() <= COMPANY);
+        self.slim();
+    }
+
+    /// Whether the store is to be asked for lines that have no number.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        self.rare.as_ref().is_some_and(|r| r.asking)
+    }
+
+    pub fn set_asking(&mut self, asking: bool) {
+        self.rare().asking = asking;
+        self.slim();
+    }
+
+    pub fn set_blind(&mut self, blind: bool) {
+        self.rare().blind = blind;
+        self.slim();
+    }
+
+    /// Another stream's content is the same up to `to`, and has or may have more: lines behind it have to be compared.
+    pub fn await_company(&mut self, to: u64, other: StreamId) {
+        let rare = self.rare();
+        match (rare.numbered, &mut rare.company) {
+            (None, company) => {
+                rare.numbered = Some(to);
+                *company = Some(vec![other]);
+            }
+            (Some(at), Some(company)) if at == to && company.len() < COMPANY => {
+                if !company.contains(&other) {
+                    company.push(other);
+                }
+            }
+            (Some(_), company) => *company = None,
+        }
+    }
+
+    /// When its file was made; 0 where that is not known.
+    #[must_use]
+    pub fn born_at(&self) -> i64 {
+        self.born_at
+    }
+
+    #[must_use]
+    pub fn marks(&self) -> Option<&Marks> {
+        self.marks.as_deref()
+    }
+
+    pub fn marks_mut(&mut self) -> &mut Marks {
+        self.marks.get_or_insert_default()
     }
 
     /// Where reading began.
@@ -210,7 +332,11 @@ impl Known {
             ino: self.ino,
             head: self.head,
             head_len: self.head_len(),
-            generation: self.generation(),
+            born: self.born_at,
+            steps: self.steps(),
+            numbered: self.numbered(),
+            blind: self.is_blind(),
+            marks: self.marks.as_deref().cloned().unwrap_or_default(),
             finished: self.finished,
             size,
             mtime,
@@ -224,8 +350,8 @@ impl Known {
     pub fn stream(&self, path: String, script: String) -> super::Stream {
         super::Stream {
             id: self.id,
-            head: identity::keyed(self.head, self.generation()),
-            name: identity::stream_name(self.head, self.generation()),
+            head: self.head,
+            name: identity::stream_name(self.head, self.number(self.start())),
             script,
             kind: super::StreamKind::File { path },
         }
@@ -246,6 +372,11 @@ pub struct Streams {
     awaited: Vec<StreamId>,
     next: StreamId,
     memory: Memory,
+}
+
+fn keep_marks(mut marks: Marks) -> Option<Box<Marks>> {
+    marks.shrink();
+    (marks != Marks::default()).then(|| Box::new(marks))
 }
 
 fn id_hash(known: &Slab<Known>, slot: Slot) -> u64 {
@@ -378,7 +509,7 @@ impl Streams {
     }
 
     /// A file holds the stream from now on.
-    pub fn attach(&mut self, id: StreamId, file: FileId, dev: u64, ino: u64) {
+    pub fn attach(&mut self, id: StreamId, file: FileId, (dev, ino): (u64, u64), born_at: i64) {
         let Some(slot) = self.slot(id) else { return };
         self.by_inode.remove(inode_hash(&self.known, slot), slot);
         if let Some(known) = self.known.get_mut(slot) {
@@ -387,6 +518,7 @@ impl Streams {
             }
             known.slim();
             (known.file, known.dev, known.ino) = (file, Device::new(dev), ino);
+            known.born_at = born_at;
         }
     }
 

@@ -1,6 +1,6 @@
 //! The files and directories that are followed, in tables small enough for tens of thousands of idle files.
 //!
-//! A file *at rest* (closed, and read to its end or waiting for its turn) is 80 bytes, its name, and two entries of an
+//! A file *at rest* (closed, and read to its end or waiting for its turn) is 96 bytes, its name, and two entries of an
 //! [`Index`]. What is needed only while something happens to it ([`Busy`]) is made when that begins and given back when
 //! it is over.
 
@@ -83,6 +83,8 @@ impl Table {
             ino: found.ino,
             size: found.size,
             mtime: found.mtime,
+            born: found.born,
+            wrote: found.mtime,
             role: Role::Unknown,
             busy: None,
             name,
@@ -96,6 +98,8 @@ impl Table {
             denied: false,
             stranger: found.stranger,
             ready: false,
+            touched: false,
+            asking: false,
             kept: false,
         });
         let files = &self.files;
@@ -183,6 +187,8 @@ impl Table {
                 peak: f.size,
                 scanned: 0,
                 held: Held::No,
+                flowing: false,
+                gone_at: 0,
                 fd: None,
                 stream: None,
                 grew: now.checked_sub(NOTICED_QUIET).unwrap_or(now),
@@ -235,6 +241,12 @@ impl Table {
     /// The files that are found under a name in this directory.
     pub fn named_in(&self, dir: DirId) -> impl Iterator<Item = FileId> + '_ {
         self.dir(dir).into_iter().flat_map(|d| d.names.iter())
+    }
+
+    /// When the file was made, or was last written to where that is earlier or all that is known.
+    #[must_use]
+    pub fn age(&self, id: FileId) -> i64 {
+        self.get(id).map_or(0, |f| if f.born == 0 { f.mtime } else { f.born })
     }
 
     /// The order of the files' paths.
@@ -348,6 +360,7 @@ mod tests {
             ino,
             size: 10,
             mtime: 1,
+            born: 0,
             noticed: 1,
             polled: false,
             stranger: false,

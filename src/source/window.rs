@@ -6,7 +6,10 @@
 
 use std::io;
 
-use super::lines::{self, End, Rest, Split};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::chain::link;
+use super::lines::{self, End, Ends, NUL_RUN, Rest, Split};
 use super::{Cursor, Item, NEAR, identity};
 
 /// Bytes asked for at a time, and what a stream may take before it is another's turn.
@@ -25,8 +28,29 @@ pub struct Window {
     /// Stream offset of `at`.
     offset: u64,
     pub items: Vec<Item>,
-    /// Within a line longer than the limit: the bytes of it that were dropped.
-    dropped: Option<u64>,
+    /// Where lines ended that are to leave a mark.
+    pub ends: Ends,
+    /// Within a line longer than the limit.
+    long: Option<Long>,
+}
+
+/// What is known of a line longer than the limit, of which only the beginning is kept.
+#[derive(Default)]
+struct Long {
+    /// Bytes of it that were dropped.
+    dropped: u64,
+    /// Of the kept beginning and the dropped bytes.
+    hash: Xxh3,
+    /// Bytes behind the kept beginning that were searched for the line's end.
+    searched: usize,
+}
+
+impl std::fmt::Debug for Long {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Long")
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Complete lines at the window's front, with the cursor after them.
@@ -46,8 +70,11 @@ impl Window {
         if self.store.len() > KEEP {
             self.store = Vec::new();
         }
-        (self.end, self.at, self.offset, self.dropped) = (0, 0, offset.saturating_sub(below as u64), None);
+        (self.end, self.at, self.offset) = (0, 0, offset.saturating_sub(below as u64));
+        self.long = None;
         self.items.clear();
+        self.ends.ends.clear();
+        self.ends.wanted = 0;
     }
 
     /// Moves the front up to `offset`, over bytes that are filled in; whether they were there.
@@ -66,7 +93,7 @@ impl Window {
     /// Stream offset of the next byte to be filled in.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.offset + (self.end - self.at) as u64 + self.dropped.unwrap_or(0)
+        self.offset + (self.end - self.at) as u64 + self.long.as_ref().map_or(0, |l| l.dropped)
     }
 
     /// Hash of the bytes below the front.
@@ -92,7 +119,7 @@ impl Window {
         max_line: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        if self.dropped.is_none() && self.at > NEAR && self.end + want > self.store.len() {
+        if self.long.is_none() && self.at > NEAR && self.end + want > self.store.len() {
             let from = self.at - NEAR;
             self.store.copy_within(from..self.end, 0);
             (self.at, self.end) = (NEAR, self.end - from);
@@ -102,53 +129,79 @@ impl Window {
         }
         let room = self.store.get_mut(self.end..self.end + want).unwrap_or_default();
         let got = read(room)?.min(want);
-        let fresh = self.end;
         self.end += got;
-        if let Some(dropped) = self.dropped {
-            let fed = memchr::memchr(b'\n', self.store.get(fresh..self.end).unwrap_or_default()).is_some();
-            let excess = (self.end - self.at).saturating_sub(max_line + NEAR);
-            if !fed && excess > 0 {
-                self.store.copy_within(self.end - NEAR..self.end, self.at + max_line);
-                self.end -= excess;
-                self.dropped = Some(dropped + excess as u64);
-            }
-        }
+        self.drop_middle(max_line);
         Ok(got)
+    }
+
+    /// Of a line longer than the limit, which has no end yet, keeps the beginning and the last bytes.
+    fn drop_middle(&mut self, max_line: usize) {
+        let excess = (self.end - self.at).saturating_sub(max_line + NEAR);
+        if excess == 0 || self.long.is_none() || self.long_end(max_line).is_some() {
+            return;
+        }
+        let (from, store) = (self.at + max_line, &mut self.store);
+        if let Some(long) = &mut self.long {
+            long.hash.update(store.get(from..from + excess).unwrap_or_default());
+            long.dropped += excess as u64;
+            long.searched = long.searched.saturating_sub(excess);
+        }
+        store.copy_within(self.end - NEAR..self.end, from);
+        self.end -= excess;
+    }
+
+    /// Where the line longer than the limit ends, from the front, and how many bytes end it.
+    fn long_end(&mut self, max_line: usize) -> Option<(usize, usize)> {
+        let data = self.store.get(self.at..self.end).unwrap_or_default();
+        let searched = self.long.as_ref().map_or(0, |l| l.searched);
+        // A run of NULs may have begun in what was searched.
+        let from = (max_line + searched).saturating_sub(NUL_RUN);
+        let fresh = data.get(from..).unwrap_or_default();
+        let feed = memchr::memchr(b'\n', fresh);
+        let hole = memchr::memmem::find(
+            fresh.get(..feed.unwrap_or(fresh.len())).unwrap_or_default(),
+            &[0; NUL_RUN],
+        );
+        if let Some(long) = &mut self.long {
+            long.searched = data.len().saturating_sub(max_line);
+        }
+        match (hole, feed) {
+            (Some(at), _) => Some((from + at, 0)),
+            (None, Some(at)) => Some((from + at, 1)),
+            (None, None) => None,
+        }
     }
 
     /// Splits what is filled in; the items are in `self.items`, relative to [`Window::data`].
     pub fn parcel(&mut self, before: Cursor, end: End, max_line: usize) -> Parcel {
         self.items.clear();
-        if let Some(dropped) = self.dropped {
-            return self.long(before, end, max_line, dropped);
+        self.ends.ends.clear();
+        if self.long.is_some() {
+            return self.long(before, end, max_line);
         }
         let data = self.store.get(self.at..self.end).unwrap_or_default();
-        let split = lines::split(data, self.offset, before.chain, end, max_line, &mut self.items);
-        if split.rest == Rest::Long && end != End::Final {
-            self.dropped = Some(0);
-        }
+        let (items, ends) = (&mut self.items, &mut self.ends);
+        let split = lines::split_marking(data, self.offset, before.chain, end, max_line, items, ends);
         let from = self.at;
         self.advance(split.consumed, split.consumed as u64);
+        if split.rest == Rest::Long && end != End::Final {
+            let mut long = Long::default();
+            let kept = self.store.get(self.at..self.end).and_then(|line| line.get(..max_line));
+            long.hash.update(kept.unwrap_or_default());
+            self.long = Some(long);
+        }
         self.done(from, from + split.consumed, before, split)
     }
 
-    /// As `parcel`, of the bytes below `offset` alone; `end` says what lies behind these.
-    pub fn parcel_to(&mut self, before: Cursor, offset: u64, end: End, max_line: usize) -> Parcel {
-        let beyond = self.position().saturating_sub(offset) as usize;
-        let filled = self.end;
-        self.end = filled.saturating_sub(beyond).max(self.at);
-        let parcel = self.parcel(before, end, max_line);
-        self.end = filled;
-        parcel
-    }
-
     /// As `parcel`, within a line longer than the limit.
-    fn long(&mut self, before: Cursor, end: End, max_line: usize, dropped: u64) -> Parcel {
-        let (from, data) = (self.at, self.store.get(self.at..self.end).unwrap_or_default());
-        let feed = memchr::memchr(b'\n', data.get(max_line..).unwrap_or_default()).map(|n| n + max_line);
-        let (length, terminator) = match (feed, end) {
-            (Some(n), _) => (n, 1),
-            (None, End::Final) => (data.len(), 0),
+    fn long(&mut self, before: Cursor, end: End, max_line: usize) -> Parcel {
+        if let Some(long) = &mut self.long {
+            long.searched = 0;
+        }
+        let from = self.at;
+        let (length, terminator) = match (self.long_end(max_line), end) {
+            (Some(found), _) => found,
+            (None, End::Final) => (self.end - self.at, 0),
             (None, _) => {
                 let split = Split {
                     chain: before.chain,
@@ -158,19 +211,24 @@ impl Window {
                 return self.done(from, from, before, split);
             }
         };
-        let whole = length as u64 + dropped;
-        let kept = data.get(..max_line).unwrap_or(data);
-        let chain = lines::chain_of(before.chain, kept, whole as usize);
-        let kept = kept.len();
+        let mut long = self.long.take().unwrap_or_default();
+        let data = self.store.get(self.at..self.end).unwrap_or_default();
+        long.hash.update(data.get(max_line..length).unwrap_or_default());
+        let whole = length as u64 + long.dropped;
+        let kept = max_line.min(length);
+        let chain = link(before.chain, self.offset, long.hash.digest128());
+        if self.ends.ends.len() < self.ends.wanted {
+            self.ends.ends.push((self.offset + whole, chain));
+        }
         self.items.push(Item {
             start: 0,
             line_end: kept as u32,
             end: kept as u32,
             offset: self.offset,
             chain,
+            number: 0,
             whole,
         });
-        self.dropped = None;
         self.advance(length + terminator, whole + terminator as u64);
         let split = Split {
             consumed: length + terminator,
@@ -178,9 +236,8 @@ impl Window {
             cut_bytes: whole - kept as u64,
             ..Split::default()
         };
-        let again = true;
         Parcel {
-            again,
+            again: true,
             ..self.done(from, from + kept, before, split)
         }
     }

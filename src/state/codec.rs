@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! row key    kind (1 byte) · name (0, 8 or 16 bytes) · part (u16, big endian)
-//! row value  version = 1 (1) · parts (u16) · crc32 of row key, version, parts and data (4) · data
+//! row value  version = 2 (1) · parts (u16) · crc32 of row key, version, parts and data (4) · data
 //! ```
 //!
 //! All integers are little endian but those in keys, which must sort. Names longer than that are hashed to 16 bytes and
@@ -31,14 +31,19 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::{Cursor, StreamEntry, StreamId};
+use crate::source::marks::Mark;
+use crate::source::steps::Step;
+use crate::source::{Cursor, Marks, Steps, StreamEntry, StreamId};
 use crate::store::{Batch, Docs, Fix, Relation, RunUpdate};
 
 /// At most this many bytes of data in one row.
 pub const PART: usize = 3000;
 
-/// The version that this program writes, of rows and of batches.
-pub const VERSION: u8 = 1;
+/// The version that this program writes of rows. 1 knew streams by their first line alone.
+pub const VERSION: u8 = 2;
+
+/// The version that this program writes of batches.
+pub const BATCH_VERSION: u8 = 1;
 
 const ROW_HEAD: usize = 7;
 
@@ -55,6 +60,8 @@ pub const SPOOL: u8 = b'q';
 pub enum DecodeError {
     #[error("damaged")]
     Damaged,
+    #[error("written in an old form ({0})")]
+    Older(u8),
     #[error("written by a newer version ({0})")]
     Newer(u8),
 }
@@ -139,8 +146,10 @@ pub fn row<'a>(row_key: &'a [u8], value: &'a [u8]) -> Result<Row<'a>, DecodeErro
     if row_crc(row_key, version, parts, data) != crc {
         return Err(DecodeError::Damaged);
     }
-    if version != VERSION {
-        return Err(DecodeError::Newer(version));
+    match version {
+        VERSION => {}
+        older if older < VERSION => return Err(DecodeError::Older(older)),
+        newer => return Err(DecodeError::Newer(newer)),
     }
     let part = u16::from_be_bytes(*part);
     Ok(Row { key, part, parts, data })
@@ -193,15 +202,16 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn put_cursor(out: &mut Vec<u8>, c: &Cursor) {
-    for n in [c.offset, c.chain, c.seq as u64, c.near] {
-        out.extend_from_slice(&n.to_le_bytes());
-    }
+    out.extend_from_slice(&c.offset.to_le_bytes());
+    out.extend_from_slice(&c.chain.to_le_bytes());
+    out.extend_from_slice(&c.seq.to_le_bytes());
+    out.extend_from_slice(&c.near.to_le_bytes());
 }
 
 fn take_cursor(r: &mut Reader<'_>) -> Result<Cursor, DecodeError> {
     Ok(Cursor {
         offset: r.u64()?,
-        chain: r.u64()?,
+        chain: u128::from_le_bytes(r.array()?),
         seq: r.u64()? as i64,
         near: r.u64()?,
     })
@@ -209,7 +219,7 @@ fn take_cursor(r: &mut Reader<'_>) -> Result<Cursor, DecodeError> {
 
 #[must_use]
 pub fn encode_cursor(c: &Cursor) -> Vec<u8> {
-    let mut out = Vec::with_capacity(32);
+    let mut out = Vec::with_capacity(40);
     put_cursor(&mut out, c);
     out
 }
@@ -230,53 +240,84 @@ pub fn encode_entry(e: &StreamEntry) -> Vec<u8> {
         ino,
         head,
         head_len,
-        generation,
+        born,
         finished,
         size,
         mtime,
         start,
+        steps,
+        numbered,
+        blind,
+        marks,
         archive,
         covers,
     } = e;
     let mut out = Vec::with_capacity(96 + path.as_os_str().len() + script.len() + 16 * covers.len());
-    for n in [*id, *dev, *ino, *head, *size, *mtime as u64, *start] {
+    for n in [*id, *dev, *ino, *head, *size, *mtime as u64, *start, *born as u64] {
         out.extend_from_slice(&n.to_le_bytes());
     }
-    for n in [head_len, generation] {
-        out.extend_from_slice(&n.to_le_bytes());
-    }
-    out.push(u8::from(*finished) | u8::from(*archive) << 1);
+    out.extend_from_slice(&head_len.to_le_bytes());
+    let flags = [*finished, *archive, *blind, numbered.is_some()];
+    out.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
+    out.extend_from_slice(&numbered.unwrap_or(0).to_le_bytes());
     put_bytes(&mut out, path.as_os_str().as_bytes());
     put_bytes(&mut out, script.as_bytes());
-    out.extend_from_slice(&(covers.len() as u32).to_le_bytes());
-    for (id, offset) in covers {
-        out.extend_from_slice(&id.to_le_bytes());
-        out.extend_from_slice(&offset.to_le_bytes());
+    put_pairs(&mut out, covers.iter().copied());
+    put_pairs(&mut out, steps.iter().map(|s| (s.to, u64::from(s.number))));
+    put_pairs(&mut out, marks.ladder().iter().copied());
+    out.extend_from_slice(&(marks.first().len() as u32).to_le_bytes());
+    for mark in marks.first() {
+        out.extend_from_slice(&mark.end.to_le_bytes());
+        out.extend_from_slice(&mark.chain.to_le_bytes());
     }
     out
+}
+
+fn put_pairs(out: &mut Vec<u8>, pairs: impl ExactSizeIterator<Item = (u64, u64)>) {
+    out.extend_from_slice(&(pairs.len() as u32).to_le_bytes());
+    for (a, b) in pairs {
+        out.extend_from_slice(&a.to_le_bytes());
+        out.extend_from_slice(&b.to_le_bytes());
+    }
 }
 
 pub fn decode_entry(data: &[u8]) -> Result<StreamEntry, DecodeError> {
     let mut r = Reader(data);
     let (id, dev, ino, head, size) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?, r.u64()?);
-    let (mtime, start) = (r.u64()? as i64, r.u64()?);
-    let (head_len, generation) = (r.u32()?, r.u32()?);
-    let flags = r.u8()?;
+    let (mtime, start, born) = (r.u64()? as i64, r.u64()?, r.u64()? as i64);
+    let (head_len, flags, numbered) = (r.u32()?, r.u8()?, r.u64()?);
+    let path = PathBuf::from(OsString::from_vec(r.bytes()?.to_vec()));
+    let (script, covers, steps, ladder) = (r.text()?, take_pairs(&mut r)?, take_pairs(&mut r)?, take_pairs(&mut r)?);
+    let mut first = Vec::new();
+    for _ in 0..r.u32()? {
+        first.push(Mark {
+            end: r.u32()?,
+            chain: r.u32()?,
+        });
+    }
+    let step = |(to, number): (u64, u64)| Step {
+        to,
+        number: number as u32,
+    };
     Ok(StreamEntry {
         id,
+        path,
+        script,
         dev,
         ino,
+        born,
         head,
+        head_len,
+        finished: flags & 1 != 0,
+        archive: flags & 2 != 0,
+        blind: flags & 4 != 0,
+        numbered: (flags & 8 != 0).then_some(numbered),
         size,
         mtime,
         start,
-        head_len,
-        generation,
-        finished: flags & 1 != 0,
-        archive: flags & 2 != 0,
-        path: PathBuf::from(OsString::from_vec(r.bytes()?.to_vec())),
-        script: r.text()?,
-        covers: take_pairs(&mut r)?,
+        steps: Steps::of(steps.into_iter().map(step).collect()),
+        marks: Marks::of(first, ladder),
+        covers,
     })
 }
 
@@ -415,7 +456,7 @@ struct Rare {
 
 /// Appends the batch's bytes to `out`.
 pub fn encode_batch(batch: &Batch, out: &mut Vec<u8>) {
-    out.push(VERSION);
+    out.push(BATCH_VERSION);
     for docs in [&batch.events, &batch.learnings, &batch.memories] {
         out.extend_from_slice(&(docs.len() as u32).to_le_bytes());
         for doc in docs.iter() {
@@ -442,7 +483,7 @@ pub fn encode_batch(batch: &Batch, out: &mut Vec<u8>) {
 pub fn decode_batch(data: &[u8], batch: &mut Batch) -> Result<(), DecodeError> {
     let mut r = Reader(data);
     match r.u8()? {
-        VERSION => {}
+        BATCH_VERSION => {}
         other => return Err(DecodeError::Newer(other)),
     }
     for docs in [&mut batch.events, &mut batch.learnings, &mut batch.memories] {

@@ -78,6 +78,18 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
     if let Some(version) = values.newer {
         return Err(OpenError::Newer { path: dir, version });
     }
+    if let Some(version) = values.older {
+        db.close();
+        let old = data_dir.join(format!("old-state-{stamp}"));
+        files::move_into(&dir, &old).map_err(failed)?;
+        notes.push(format!(
+            "it was of an old form ({version}) and lies in {} now; files are read again",
+            old.display()
+        ));
+        let opened = recovery::open(&dir, &aside).map_err(|e| db_error(data_dir, e))?;
+        (db, values) = (opened.db, opened.values);
+        notes.extend(opened.notes);
+    }
     files::sync_dir(&dir)
         .and_then(|()| files::sync_dir(data_dir))
         .map_err(failed)?;

@@ -38,6 +38,8 @@ pub(super) struct Values {
     pub damaged: Vec<(Vec<u8>, Vec<u8>)>,
     /// A version that is not known.
     pub newer: Option<u8>,
+    /// The version of a row of an old form.
+    pub older: Option<u8>,
     /// Bytes of all rows.
     pub bytes: u64,
 }
@@ -161,6 +163,10 @@ pub(super) fn values(db: &Db) -> Result<Values, DbError> {
             Ok(row) => row,
             Err(DecodeError::Newer(version)) => {
                 out.newer = Some(version);
+                return;
+            }
+            Err(DecodeError::Older(version)) => {
+                out.older = Some(version);
                 return;
             }
             Err(DecodeError::Damaged) => {

@@ -12,6 +12,7 @@ pub mod admit;
 pub mod arango;
 pub mod edges;
 pub mod fields;
+mod held;
 pub mod meaning;
 pub mod memory;
 mod open;
@@ -25,6 +26,7 @@ mod updates;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Micros;
+pub use held::held;
 pub use open::{Store, open_reader};
 pub use search::{ReadError, Search};
 pub use updates::{EndRef, RunRef, RunUpdates};

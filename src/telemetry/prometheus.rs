@@ -146,6 +146,11 @@ fn records(p: &mut Page, s: &Snapshot, counters: &Counters) {
     );
     p.counter("logagent_blank_lines_total", "Lines without any text.", l.blank_lines);
     p.counter(
+        "logagent_copied_lines_total",
+        "Lines of copies of files that are stored.",
+        l.copied_lines,
+    );
+    p.counter(
         "logagent_fixes_unmatched_total",
         "Recorded fixes that match no error.",
         l.fix_unmatched,

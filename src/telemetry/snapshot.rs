@@ -134,6 +134,7 @@ pub struct LossCounts {
     pub cut_bytes: u64,
     pub unread_bytes: u64,
     pub blank_lines: u64,
+    pub copied_lines: u64,
     pub fix_unmatched: u64,
 }
 
@@ -170,6 +171,7 @@ impl LossCounts {
             cut_bytes: get(&c.cut_bytes),
             unread_bytes: get(&c.unread_bytes),
             blank_lines: get(&c.blank_lines),
+            copied_lines: get(&c.copied_lines),
             fix_unmatched: get(&c.fix_unmatched),
         }
     }

@@ -9,11 +9,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use logagent::config::{Copies, Files, NaiveTime, StartAt};
-use logagent::record::Key;
+use logagent::config::{Copies, Files, FollowLinks, NaiveTime, Settings, Sources, StartAt};
+use logagent::record::{Key, Rules};
 use logagent::source::files::{Command, FilesStatus, OnceReport, Tailer};
 use logagent::source::streams::{Memory, REMEMBERED};
-use logagent::source::{Chunk, Closed, Cursor, Intake, Loss, Room, Stream, StreamEntry, StreamId, StreamKind};
+use logagent::source::{Asked, Chunk, Closed, Cursor, Intake, Loss, Room, Stream, StreamEntry, StreamId, StreamKind};
 
 use crate::harness::eventually;
 
@@ -35,12 +35,17 @@ pub struct Taken {
 #[derive(Default)]
 pub struct Book {
     pub taken: Vec<Taken>,
-    pub keys: HashSet<[u8; 31]>,
+    pub keys: HashSet<Key>,
     /// Records whose key was known already.
     pub again: Vec<Taken>,
     pub entries: HashMap<StreamId, StreamEntry>,
     pub cursors: HashMap<StreamId, Cursor>,
     pub losses: Vec<Loss>,
+    /// When each key was stored, microseconds since the epoch: what the store is asked for.
+    pub stored: std::collections::BTreeMap<String, i64>,
+    pub questions: u64,
+    /// So many questions are not answered.
+    pub silent: u32,
     pub forgotten: Vec<StreamId>,
     pub idle: u64,
     /// Keep no lines, only count them.
@@ -129,7 +134,7 @@ impl Intake for Recorder {
             }
             let text = |a: u32, b: u32| String::from_utf8_lossy(&chunk.data[a as usize..b as usize]).into_owned();
             let taken = Taken {
-                key: Key::new(chunk.stream.head, item.offset, item.chain),
+                key: Key::new(chunk.stream.head, item.offset, item.chain, item.number),
                 line: text(item.start, item.line_end),
                 more: text(item.line_end, item.end),
                 offset: item.offset,
@@ -139,7 +144,8 @@ impl Intake for Recorder {
                 path: path.clone(),
                 fragile: chunk.fragile,
             };
-            if book.keys.insert(taken.key.0) {
+            if book.keys.insert(taken.key) {
+                book.stored.insert(taken.key.as_str().to_owned(), wall());
                 book.taken.push(taken);
                 book.times.push(std::time::Instant::now());
             } else {
@@ -155,6 +161,33 @@ impl Intake for Recorder {
         let mut book = self.book();
         book.cursors.insert(stream.id, cursor);
         book.losses.push(loss);
+    }
+
+    fn count(&self, loss: Loss) {
+        self.book().losses.push(loss);
+    }
+
+    fn time_of(&self, line: &[u8]) -> Option<i64> {
+        static RULES: std::sync::LazyLock<Rules> = std::sync::LazyLock::new(|| {
+            let (settings, _) = Settings::load(&Sources::default()).unwrap();
+            Rules::new(&settings).unwrap()
+        });
+        logagent::record::parse(line, b"", &RULES).time
+    }
+
+    fn held(&self, lines: &[Asked], before: i64) -> Option<Vec<Option<u32>>> {
+        let mut book = self.book();
+        book.questions += 1;
+        if book.silent > 0 {
+            book.silent -= 1;
+            return None;
+        }
+        let highest = |line: &Asked| {
+            let (low, high) = Key::new(line.head, line.offset, line.chain, 0).range();
+            let stored = book.stored.range(low..high).filter(|(_, at)| **at < before);
+            stored.filter_map(|(key, _)| Key::number(key)).max()
+        };
+        Some(lines.iter().map(highest).collect())
     }
 
     fn idle(&self, _since: Instant) {
@@ -200,6 +233,7 @@ impl Rig {
             start_at: StartAt::Beginning,
             compressed: true,
             copies: Copies::Skip,
+            follow_links: FollowLinks::Safe,
             hold: Duration::from_secs(120),
             finish_line_after: Duration::from_millis(300),
             poll_interval: Duration::from_millis(100),
@@ -353,4 +387,12 @@ pub fn gz(data: &[u8]) -> Vec<u8> {
     let mut w = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     w.write_all(data).unwrap();
     w.finish().unwrap()
+}
+
+/// Now, microseconds since the epoch.
+fn wall() -> i64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    since.as_micros() as i64
 }

@@ -35,7 +35,7 @@ pub fn at(hour: i64, minute: i64, second: i64) -> i64 {
 
 /// The key of the `n`th event of a run.
 pub fn key(run: &str, n: u64) -> String {
-    Key::new(u64::from(run.as_bytes()[run.len() - 1]), n, n + 7)
+    Key::new(u64::from(run.as_bytes()[run.len() - 1]), n, u128::from(n + 7), 0)
         .as_str()
         .to_owned()
 }

@@ -74,7 +74,7 @@ const LEVELS: [(&str, i64); 6] = [
 const START: i64 = 1_794_268_800_000_000;
 
 fn key(n: usize) -> String {
-    Key::new(7, n as u64, 11 * n as u64).as_str().to_owned()
+    Key::new(7, n as u64, 11 * n as u128, 0).as_str().to_owned()
 }
 
 fn event(dice: &mut Dice, n: usize) -> Value {

@@ -55,7 +55,7 @@ impl SocketIntake for Memory {
             }
             let mut lines = self.lines.lock().unwrap();
             for item in &chunk.items {
-                let key = Key::new(stream.head, item.offset, item.chain);
+                let key = Key::new(stream.head, item.offset, item.chain, item.number);
                 let text = &chunk.data[item.start as usize..item.line_end as usize];
                 if !lines.iter().any(|l| l.0 == key) {
                     lines.push((key, String::from_utf8_lossy(text).into_owned(), stream.clone()));

@@ -24,7 +24,7 @@ fn rules() -> Rules {
 }
 
 pub(crate) fn encoded(rec: &mut Record<'_>, rules: &Rules, whole: u64) -> Vec<u8> {
-    let key = Key::new(1, 2, 3);
+    let key = Key::new(1, 2, 3, 0);
     let execution_id = rec.bound.execution_id.as_ref().map(|t| t.plain().into_owned());
     let script_name = rec.bound.script_name.as_ref().map(|t| t.plain().into_owned());
     let placed = Placed {

@@ -1,20 +1,20 @@
-//! Comparing: whether a file begins with all that was read of a stream.
+//! Comparing: reading a file to find out which streams it begins like, see [`Survey`].
 //!
-//! It is asked only where the first line says nothing of its time, so that two streams may begin alike by chance. Then
-//! all of it has to be read, which for a copy of some gigabytes takes a while. So what is large is compared in turns, by
-//! an allowance each, like everything that is read; the files that grow meanwhile are not held up. How far two were
-//! found alike is kept until the file's role is known: the stream may have gone on, and only the rest is compared.
+//! What is small is compared at once. What is large is compared in turns, by an allowance each, so that the files that
+//! grow meanwhile are not held up. A comparison that is over has its file judged; if a stream moved meanwhile, it begins
+//! anew.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use super::super::lines::End;
-use super::super::table::FileId;
-use super::super::window::{BLOCK, Window};
-use super::super::{Cursor, StreamId};
+use super::super::chain::Digest;
+use super::super::identity::Head;
+use super::super::marks::Part;
+use super::super::survey::{Found, Rival, Survey};
+use super::super::table::{FileId, Held};
+use super::super::window::BLOCK;
+use super::super::{Cursor, StreamId, stat};
 use super::Tailer;
 use super::judge::read_at;
 
@@ -22,275 +22,315 @@ use super::judge::read_at;
 const AT_ONCE: u64 = 1 << 20;
 /// What a turn may take.
 const ALLOWANCE: Duration = Duration::from_millis(10);
+/// So much of the beginning is read again before a file that was at rest is read on.
+const FOOT: u64 = 64 << 10;
 
-/// What came of a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Compared {
-    Differ,
-    /// The file has what was read of the stream up to this cursor.
-    Prefix(Cursor),
-    /// The file, up to this offset, is the beginning of the stream's own.
-    Beginning(u64),
+/// What a comparison is for.
+enum Aim {
+    /// To say what the file is.
+    Judge(Head, Survey),
+    /// To say whether it still has what was read of its stream.
+    Again(StreamId, Box<Digest>, Cursor),
 }
 
 /// A comparison under way.
-enum Comparison {
-    Prefix {
-        window: Box<Window>,
-        digest: Cursor,
-        to: Cursor,
-    },
-    Beginning {
-        whole: fs::File,
-        at: u64,
-    },
+struct Comparison {
+    id: FileId,
+    file: fs::File,
+    aim: Aim,
+    /// Offset up to which the file is read.
+    to: u64,
 }
 
 impl Comparison {
-    fn prefix(from: Cursor, to: Cursor) -> Comparison {
-        let mut window = Box::<Window>::default();
-        window.start(from.offset, 0);
-        Comparison::Prefix {
-            window,
-            digest: from,
-            to,
+    /// Reads one block more; whether that was the last.
+    fn step(&mut self, buffer: &mut Vec<u8>) -> bool {
+        let at = match &self.aim {
+            Aim::Judge(_, survey) => survey.position(),
+            Aim::Again(_, digest, _) => digest.position(),
+        };
+        let want = (self.to.saturating_sub(at)).min(BLOCK as u64) as usize;
+        buffer.resize(want, 0);
+        let n = read_at(&self.file, buffer, at).unwrap_or(0);
+        let data = buffer.get(..n).unwrap_or_default();
+        match &mut self.aim {
+            Aim::Judge(_, survey) => {
+                survey.take(data);
+                n < BLOCK || survey.is_done()
+            }
+            Aim::Again(_, digest, _) => {
+                digest.feed(data, &mut |_| ());
+                n < BLOCK
+            }
         }
     }
 
-    /// Compares one block more.
-    fn step(&mut self, file: &fs::File, max_line: usize) -> io::Result<Option<Compared>> {
-        match self {
-            Comparison::Prefix { window, digest, to } => {
-                let at = window.position();
-                let want = BLOCK.min(to.offset.saturating_sub(at) as usize);
-                let n = if want == 0 {
-                    0
-                } else {
-                    window.fill(want, max_line, |buf| {
-                        file.read_at(buf.get_mut(..want).unwrap_or_default(), at)
-                    })?
-                };
-                let end = if n == 0 { End::Final } else { End::More };
-                let mut again = true;
-                while again {
-                    let parcel = window.parcel(*digest, end, max_line);
-                    (*digest, again) = (parcel.cursor, parcel.again);
-                }
-                let alike = (digest.offset, digest.chain) == (to.offset, to.chain);
-                let done = if alike { Compared::Prefix(*to) } else { Compared::Differ };
-                Ok((n == 0).then_some(done))
-            }
-            Comparison::Beginning { whole, at } => {
-                let (mut a, mut b) = (vec![0; BLOCK], vec![0; BLOCK]);
-                let n = read_at(file, &mut a, *at)?;
-                let m = read_at(whole, b.get_mut(..n).unwrap_or_default(), *at)?;
-                *at += n as u64;
-                if a.get(..n) != b.get(..m) {
-                    return Ok(Some(Compared::Differ));
-                }
-                Ok((n < BLOCK).then_some(Compared::Beginning(*at)))
-            }
+    fn left(&self) -> u64 {
+        match &self.aim {
+            Aim::Judge(_, survey) => self.to.saturating_sub(survey.position()),
+            Aim::Again(_, digest, _) => self.to.saturating_sub(digest.position()),
         }
     }
 }
 
-/// What is compared, and what came of it.
+/// Comparisons that take more than one turn.
 #[derive(Default)]
 pub(super) struct Comparisons {
-    active: Option<(FileId, StreamId, fs::File, Comparison)>,
-    queue: VecDeque<(FileId, StreamId)>,
-    found: HashMap<(FileId, StreamId), Compared>,
+    queue: VecDeque<Comparison>,
+    buffer: Vec<u8>,
 }
 
 impl Comparisons {
     /// The file has a role, or went.
     pub(super) fn forget(&mut self, id: FileId) {
-        self.active.take_if(|a| a.0 == id);
-        self.queue.retain(|q| q.0 != id);
-        self.found.retain(|(file, _), _| *file != id);
+        self.queue.retain(|c| c.id != id);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.active.is_none() && self.queue.is_empty()
+        self.queue.is_empty()
+    }
+
+    pub(super) fn has(&self, id: FileId) -> bool {
+        self.queue.iter().any(|c| c.id == id)
     }
 }
 
 impl Tailer {
-    /// Whether the file begins with all that was read of the stream; or, if it is shorter, is the beginning of it.
-    /// `None`: that takes long. The file is judged again when it is known.
-    pub(super) fn compare(&mut self, id: FileId, with: StreamId, file: &fs::File) -> Option<bool> {
-        let size = self.table.get(id)?.size;
-        let (mut comparison, left) = match self.comparison(id, with, size) {
-            Ok(found) => found,
-            Err(answer) => return Some(answer),
-        };
-        if left > AT_ONCE {
-            let waits = self.comparisons.queue.contains(&(id, with));
-            let active = self
-                .comparisons
-                .active
-                .as_ref()
-                .is_some_and(|a| (a.0, a.1) == (id, with));
-            if !waits && !active {
-                self.comparisons.queue.push_back((id, with));
-            }
+    /// The stream as something that files are compared with.
+    pub(super) fn rival(&mut self, id: StreamId) -> Option<Rival> {
+        let held = self.holding(id);
+        let k = self.streams.get(id)?;
+        let marks = k.marks().cloned().unwrap_or_default();
+        let mut rival = Rival::new(id, k.cursor, k.start(), marks);
+        (rival.steps, rival.numbered, rival.file) = (k.steps(), k.numbered(), held);
+        Some(rival)
+    }
+
+    /// The stream's file and its size, if it still has what was read of it. If not, the stream has none any more.
+    fn holding(&mut self, id: StreamId) -> Option<(fs::File, u64)> {
+        let k = self.streams.get(id)?;
+        let (holder, cursor) = (k.file()?, k.cursor);
+        let wrote = self.table.get(holder)?.wrote;
+        let file = self.open_again(holder)?;
+        let look = stat::of_file(&file).ok()?;
+        let gone = look.size < cursor.offset || (look.mtime != wrote && !self.begins_alike(id, &file));
+        if gone {
+            self.rewritten(holder, file);
             return None;
         }
-        loop {
-            match comparison.step(file, self.max_line) {
-                Ok(None) => {}
-                Ok(Some(found)) => return Some(found != Compared::Differ),
-                Err(_) => return Some(false),
+        Some((file, look.size))
+    }
+
+    /// Finds out what the file is, at once or by and by.
+    pub(super) fn survey(&mut self, id: FileId, head: Head, survey: Survey, file: fs::File) {
+        let size = self.table.get(id).map_or(0, |f| f.size);
+        let mut comparison = Comparison {
+            id,
+            to: survey.reach().min(size),
+            aim: Aim::Judge(head, survey),
+            file,
+        };
+        if comparison.left() > AT_ONCE {
+            return self.begin_comparison(comparison);
+        }
+        let mut buffer = std::mem::take(&mut self.comparisons.buffer);
+        while !comparison.step(&mut buffer) {}
+        self.comparisons.buffer = buffer;
+        self.end_comparison(comparison);
+    }
+
+    fn begin_comparison(&mut self, comparison: Comparison) {
+        let id = comparison.id;
+        if !self.comparisons.has(id) {
+            self.comparisons.queue.push_back(comparison);
+        }
+    }
+
+    fn end_comparison(&mut self, comparison: Comparison) {
+        let Comparison { id, file, aim, to } = comparison;
+        match aim {
+            Aim::Judge(head, survey) => {
+                let size = self.table.get(id).map_or(0, |f| f.size);
+                let ended = survey.position() >= size;
+                let whole = self.may_finish(id);
+                let moved = survey.rivals.iter().any(|r| self.has_moved(r));
+                let found = survey.finish(ended, whole);
+                if moved {
+                    self.keep_if_gone(id, file);
+                    return self.unjudge(id);
+                }
+                self.settle(id, head, found, file);
+            }
+            Aim::Again(stream, digest, cursor) => {
+                let same = digest.position() >= to && digest.chain() == cursor.chain;
+                let current = self.streams.get(stream).is_some_and(|k| k.cursor == cursor);
+                if current {
+                    self.looked_again(id, stream, same, file);
+                } else {
+                    self.keep_if_gone(id, file);
+                    self.make_ready(id);
+                }
             }
         }
     }
 
-    /// What is still to be compared, and how many bytes that is; or the answer.
-    fn comparison(&self, id: FileId, with: StreamId, size: u64) -> Result<(Comparison, u64), bool> {
-        let k = self.streams.get(with).ok_or(false)?;
-        let found = self.comparisons.found.get(&(id, with)).copied();
-        if found == Some(Compared::Differ) {
-            return Err(false);
-        }
-        if size < k.cursor.offset {
-            let path = k.file().map(|h| self.table.path(h)).ok_or(false)?;
-            let whole = fs::File::open(path).map_err(|_| false)?;
-            let at = match found {
-                Some(Compared::Beginning(at)) if at <= size => at,
-                _ => 0,
-            };
-            return Ok((Comparison::Beginning { whole, at }, size - at));
-        }
-        let start = Cursor {
-            offset: k.start(),
-            ..Cursor::default()
+    /// A stream without a file was found, or read on, since it was compared.
+    fn has_moved(&self, rival: &Rival) -> bool {
+        let Some(k) = self.streams.get(rival.id) else {
+            return true;
         };
-        let from = match found {
-            Some(Compared::Prefix(from)) if from.offset <= k.cursor.offset => from,
-            _ => start,
-        };
-        let left = k.cursor.offset.saturating_sub(from.offset);
-        Ok((Comparison::prefix(from, k.cursor), left))
+        k.file().is_some() != rival.file.is_some() || (rival.file.is_none() && k.cursor != rival.cursor)
     }
 
     /// Goes on with what is compared, for an allowance; whether there was anything.
     pub(super) fn compare_on(&mut self) -> bool {
         let until = Instant::now() + ALLOWANCE;
-        while !self.comparisons.is_empty() {
-            let Some((id, with, file, mut comparison)) = self.comparisons.active.take() else {
-                self.next_comparison();
-                continue;
-            };
-            match comparison.step(&file, self.max_line) {
-                Ok(None) => self.comparisons.active = Some((id, with, file, comparison)),
-                ended => {
-                    let found = ended.ok().flatten().unwrap_or(Compared::Differ);
-                    tracing::debug!(path = %self.table.path(id).display(), stream = with, ?found, "compared");
-                    self.comparisons.found.insert((id, with), found);
-                    self.unjudge(id);
-                }
+        let mut buffer = std::mem::take(&mut self.comparisons.buffer);
+        let mut more = false;
+        while let Some(mut comparison) = self.comparisons.queue.pop_front() {
+            if comparison.step(&mut buffer) {
+                self.end_comparison(comparison);
+            } else {
+                self.comparisons.queue.push_front(comparison);
             }
             if Instant::now() >= until {
-                return true;
+                more = true;
+                break;
             }
         }
-        false
+        self.comparisons.buffer = buffer;
+        more
     }
 
-    /// Begins with the first that waits; one whose file or stream went is judged again.
-    fn next_comparison(&mut self) {
-        let Some((id, with)) = self.comparisons.queue.pop_front() else {
-            return;
+    /// Whether the beginning of the file is what was read of the stream: all of it where it is short, else the first
+    /// [`FOOT`] bytes.
+    pub(super) fn begins_alike(&mut self, stream: StreamId, file: &fs::File) -> bool {
+        let Some(k) = self.streams.get(stream) else { return true };
+        let (cursor, start) = (k.cursor, k.start());
+        let short = cursor.offset - start <= FOOT;
+        let foot = if short {
+            None
+        } else {
+            k.marks().and_then(|m| m.foot(start + 2 * FOOT))
         };
-        let Some(file) = self.open_file(id) else { return };
-        let size = self.table.get(id).map_or(0, |f| f.size);
-        let begun = file
-            .try_clone()
-            .ok()
-            .and_then(|own| Some((id, with, own, self.comparison(id, with, size).ok()?.0)));
-        self.keep_if_gone(id, file);
-        match begun {
-            Some(begun) => self.comparisons.active = Some(begun),
-            None => self.unjudge(id),
+        let to = match foot {
+            Some((to, _)) => to,
+            None if short => cursor.offset,
+            None => return true,
+        };
+        let mut buffer = std::mem::take(&mut self.comparisons.buffer);
+        buffer.resize((to - start) as usize, 0);
+        let read = read_at(file, &mut buffer, start);
+        let mut digest = Digest::new(start, 0);
+        digest.feed(&buffer, &mut |_| ());
+        let whole = read.is_ok_and(|n| n == buffer.len());
+        self.comparisons.buffer = buffer;
+        whole
+            && match foot {
+                Some((_, part)) => Part::is_of(part, digest.chain()),
+                None => digest.chain() == cursor.chain,
+            }
+    }
+
+    /// Reads again all that was read of the file's stream: it was written to, and has not grown.
+    pub(super) fn look_again(&mut self, id: FileId, stream: StreamId, file: fs::File) {
+        let Some(k) = self.streams.get(stream) else { return };
+        let cursor = k.cursor;
+        let comparison = Comparison {
+            id,
+            file,
+            to: cursor.offset,
+            aim: Aim::Again(stream, Box::new(Digest::new(k.start(), 0)), cursor),
+        };
+        self.begin_comparison(comparison);
+    }
+
+    /// The file's content was compared with what had been read of it.
+    fn looked_again(&mut self, id: FileId, stream: StreamId, same: bool, file: fs::File) {
+        let touched = self.table.get(id).is_some_and(|f| f.touched);
+        let to = self.streams.get(stream).map_or(0, |k| k.cursor.offset);
+        let ends = self.table.get(id).is_some_and(|f| f.size == to);
+        // The same text once more is another record, unless the text says when it was written.
+        if !same || (ends && !touched && self.last_time(&file, to).is_none()) {
+            return self.rewritten(id, file);
+        }
+        if let Some(f) = self.table.get_mut(id) {
+            f.wrote = f.mtime;
+        }
+        let held = self.table.get(id).is_some_and(|f| f.held() != Held::No);
+        self.keep_open(id, file);
+        if held {
+            self.wait_for(id);
+        } else {
+            self.make_ready(id);
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::source::chain;
-    use std::io::Write;
-
-    const MAX_LINE: usize = 1 << 20;
-
-    fn file(bytes: &[u8]) -> fs::File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        file
-    }
-
-    fn cursor_after(lines: &str) -> Cursor {
-        Cursor {
-            offset: lines.len() as u64,
-            chain: lines.lines().fold(0, |c, l| chain(c, l.as_bytes())),
+    /// Gives numbers to lines of the stream that have none, up to the file's `size`; up to where lines may be read then.
+    /// `None`: the store has to be asked first.
+    pub(super) fn number_on(&mut self, id: FileId, stream: StreamId, file: &fs::File, size: u64) -> Option<u64> {
+        let k = self.streams.get(stream)?;
+        let Some(numbered) = k.numbered().filter(|n| n + 1 < size) else {
+            return Some(size);
+        };
+        let (cursor, head, start) = (k.cursor, k.first(), k.start());
+        let named = k.company().filter(|c| !c.is_empty()).map(<[StreamId]>::to_vec);
+        let all = || {
+            self.streams
+                .with_head(head)
+                .map(|(id, _)| id)
+                .filter(|other| *other != stream)
+        };
+        let company = named.clone().unwrap_or_else(|| all().collect());
+        let asked = if k.is_asking() {
+            Some(self.ask(id, file, cursor, numbered, head)?)
+        } else {
+            None
+        };
+        let origin = Cursor {
+            offset: start,
             ..Cursor::default()
-        }
-    }
-
-    /// The answer, and how many blocks it took.
-    fn run(mut comparison: Comparison, file: &fs::File) -> (Compared, usize) {
-        let mut steps = 1;
-        loop {
-            if let Some(found) = comparison.step(file, MAX_LINE).unwrap() {
-                return (found, steps);
-            }
-            steps += 1;
-        }
-    }
-
-    #[test]
-    fn a_large_file_is_compared_block_by_block_and_from_where_it_was_left() {
-        let half = "starting\nand going on\n".repeat(100_000);
-        let whole = half.repeat(2);
-        let copy = file(whole.as_bytes());
-        let to = cursor_after(&half);
-        let (found, steps) = run(Comparison::prefix(Cursor::default(), to), &copy);
-        assert_eq!(found, Compared::Prefix(to));
-        assert!(steps > half.len() / BLOCK, "{steps}");
-        // The stream went on meanwhile.
-        let further = cursor_after(&whole);
-        assert_eq!(run(Comparison::prefix(to, further), &copy).0, Compared::Prefix(further));
-        assert_eq!(
-            run(Comparison::prefix(Cursor::default(), further), &copy).0,
-            Compared::Prefix(further)
-        );
-    }
-
-    #[test]
-    fn one_byte_makes_files_differ_wherever_it_is() {
-        let text = "starting\nand going on\n".repeat(50_000);
-        for at in [3, text.len() / 2, text.len() - 3] {
-            let mut other = text.clone().into_bytes();
-            other[at] ^= 1;
-            let prefix = Comparison::prefix(Cursor::default(), cursor_after(&text));
-            assert_eq!(run(prefix, &file(&other)).0, Compared::Differ);
-            let beginning = Comparison::Beginning {
-                whole: file(text.as_bytes()),
-                at: 0,
-            };
-            assert_eq!(run(beginning, &file(&other)).0, Compared::Differ);
-        }
-        let shorter = &text.as_bytes()[..text.len() - 10];
-        let beginning = Comparison::Beginning {
-            whole: file(text.as_bytes()),
-            at: 0,
         };
-        assert_eq!(
-            run(beginning, &file(shorter)).0,
-            Compared::Beginning(shorter.len() as u64)
-        );
-        let prefix = Comparison::prefix(Cursor::default(), cursor_after(&text));
-        assert_eq!(run(prefix, &file(shorter)).0, Compared::Differ);
+        let from = if named.is_some() { cursor } else { origin };
+        let steps = self.streams.get(stream)?.steps();
+        let rivals: Vec<Rival> = company.into_iter().filter_map(|c| self.rival(c)).collect();
+        let mut survey = Survey::new(rivals, start, from, numbered, steps);
+        let asking = asked.as_ref().is_some_and(|a| a.further);
+        survey.above(asked.map(|a| a.least).unwrap_or_default());
+        let to = size.min(numbered.max(cursor.offset) + AT_ONCE);
+        let mut buffer = std::mem::take(&mut self.comparisons.buffer);
+        while survey.position() < to || (survey.position() < size && !survey.has_advanced()) {
+            let at = survey.position();
+            buffer.resize((size - at).min(BLOCK as u64) as usize, 0);
+            let n = read_at(file, &mut buffer, at).unwrap_or(0);
+            survey.take(buffer.get(..n).unwrap_or_default());
+            if n == 0 {
+                break;
+            }
+        }
+        self.comparisons.buffer = buffer;
+        let ended = survey.position() >= size;
+        let whole = ended && self.may_finish(id);
+        let found = survey.finish(ended, whole);
+        let limit = if ended { size } else { found.numbered };
+        self.set_numbers(stream, &found, asking);
+        Some(limit)
+    }
+
+    /// Keeps the numbers that were found, and has those numbered later that have less of the same content.
+    pub(super) fn set_numbers(&mut self, stream: StreamId, found: &Found, asking: bool) {
+        let company = found.company();
+        let waits = asking || !company.is_empty();
+        let numbered = waits.then_some(found.numbered);
+        for (other, extent) in found.followers() {
+            if let Some(k) = self.streams.get_mut(other) {
+                k.await_company(extent, stream);
+            }
+        }
+        if let Some(k) = self.streams.get_mut(stream) {
+            k.set_numbers(found.steps.clone(), numbered, (!asking).then_some(company));
+            k.set_asking(asking);
+        }
+        self.remember_again(stream);
     }
 }

@@ -3,9 +3,8 @@
 use std::ffi::OsStr;
 use std::time::Instant;
 
-use rustix::fs::Stat;
-
 use super::super::hint::DirId;
+use super::super::stat::{self, Look};
 use super::super::streams::Known;
 use super::super::table::{File, FileId, Found, Held, Role};
 use super::look::mtime;
@@ -13,17 +12,23 @@ use super::{CLOSE_AFTER, Tailer};
 
 impl Tailer {
     /// The name leads to this file.
-    pub(super) fn name_file(&mut self, dir: DirId, name: &OsStr, s: &Stat, wanted: bool, link: bool, now: Instant) {
+    pub(super) fn name_file(&mut self, dir: DirId, name: &OsStr, look: &Look, wanted: bool, link: bool, now: Instant) {
+        let inode = (look.dev, look.ino);
+        // An inode that was given to another file since has another birth.
+        let same = |f: &File| f.inode() == inode && (f.born == look.born || f.born == 0 || look.born == 0);
         if let Some(old) = self.table.by_name(dir, name) {
-            if self.table.get(old).is_some_and(|f| f.inode() == (s.st_dev, s.st_ino)) {
+            if self.table.get(old).is_some_and(same) {
                 return self.check(old, now);
             }
             self.lose(old);
         }
-        if let Some(id) = self.table.by_inode(s.st_dev, s.st_ino) {
+        let known = self.table.by_inode(look.dev, look.ino);
+        if let Some(old) = known.filter(|id| !self.table.get(*id).is_some_and(same)) {
+            self.drop_file(old, false);
+        }
+        if let Some(id) = self.table.by_inode(look.dev, look.ino) {
             let path = self.table.path(id);
-            let named = self.table.is_named(id)
-                && rustix::fs::stat(&path).is_ok_and(|o| (o.st_dev, o.st_ino) == (s.st_dev, s.st_ino));
+            let named = self.table.is_named(id) && rustix::fs::stat(&path).is_ok_and(|o| (o.st_dev, o.st_ino) == inode);
             if named {
                 return;
             }
@@ -46,15 +51,16 @@ impl Tailer {
         let id = self.table.add(&Found {
             dir,
             name,
-            dev: s.st_dev,
-            ino: s.st_ino,
-            size: s.st_size as u64,
-            mtime: mtime(s),
+            dev: look.dev,
+            ino: look.ino,
+            size: look.size,
+            mtime: look.mtime,
+            born: look.born,
             noticed: self.scan,
-            polled: link || s.st_nlink > 1,
+            polled: link || look.links > 1,
             stranger: !wanted,
         });
-        if link || s.st_nlink > 1 {
+        if link || look.links > 1 {
             self.linked.push(id);
         }
         self.changed = true;
@@ -86,7 +92,7 @@ impl Tailer {
                 // It is held from now on, even if it has not grown for long.
                 f.gone = true;
                 if let Some(b) = self.table.busy(id) {
-                    b.grew = now;
+                    (b.grew, b.gone_at) = (now, super::settle::wall());
                 }
                 self.check(id, now);
             }
@@ -123,6 +129,7 @@ impl Tailer {
             &mut self.archives,
             &mut self.lost,
             &mut self.denied,
+            &mut self.asking,
             &mut self.linked,
         ] {
             list.retain(|f| *f != id);
@@ -153,16 +160,15 @@ impl Tailer {
     pub(super) fn check(&mut self, id: FileId, now: Instant) {
         let Some(f) = self.table.get(id) else { return };
         let (dir, inode) = (f.dir, f.inode());
-        let stat = match f.busy().and_then(|b| b.fd.as_ref()) {
-            Some(fd) => rustix::fs::fstat(fd),
-            None => rustix::fs::stat(self.table.path(id)),
+        let found = match f.busy().and_then(|b| b.fd.as_ref()) {
+            Some(fd) => rustix::fs::fstat(fd).map(|s| (s.st_dev, s.st_ino, s.st_size as u64, mtime(&s), f.born)),
+            None => stat::of_path(&self.table.path(id)).map(|l| (l.dev, l.ino, l.size, l.mtime, l.born)),
         };
-        let s = match stat {
-            Ok(s) if (s.st_dev, s.st_ino) == inode => s,
+        let (size, time) = match found {
+            Ok((dev, ino, size, time, born)) if (dev, ino) == inode && (born == f.born || f.born == 0) => (size, time),
             // Another file under this name, or none: the directory tells.
             _ => return self.mark(dir),
         };
-        let (size, time) = (s.st_size as u64, mtime(&s));
         if (size, time) == (f.size, f.mtime) {
             return;
         }
@@ -179,7 +185,7 @@ impl Tailer {
     pub(super) fn close_if_idle(&mut self, id: FileId, now: Instant) {
         let Some(f) = self.table.get(id) else { return };
         let idle = f.quiet(now);
-        let unread = f.ready || f.held() != Held::No;
+        let unread = f.ready || f.held() != Held::No || (f.gone && f.looked() < f.size);
         match (f.gone, f.renamed) {
             _ if unread && (f.gone || f.held() != Held::Partial) => {}
             (true, _) if idle >= self.settings.hold => self.drop_file(id, true),

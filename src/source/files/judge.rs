@@ -4,16 +4,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::super::discovery::{Candidate, Near, Seen, Verdict, judge};
 use super::super::identity::{self, Head};
-use super::super::streams::{Identity, Known};
+use super::super::survey::{Rival, Survey};
 use super::super::table::{File, FileId, Held, Role};
 use super::super::window::BLOCK;
-use super::super::{Cursor, HEAD, NEAR, Room, StreamId, archive, names};
+use super::super::{Cursor, HEAD, NEAR, Room, Steps, StreamId, archive, names};
 use super::{MAX_OPEN, Tailer};
-use crate::config::{Copies, StartAt};
 
 /// Files that are judged in a turn, at most.
 const AT_ONCE: usize = 256;
@@ -28,7 +26,8 @@ impl Tailer {
         let sorted = self.sorted.min(self.unjudged.len());
         let (table, all) = (&self.table, self.unjudged.make_contiguous());
         if let Some(new) = all.get_mut(sorted..) {
-            new.sort_by(|a, b| table.order(*a, *b));
+            // Originals before their copies, whatever their names.
+            new.sort_by(|a, b| table.age(*a).cmp(&table.age(*b)).then_with(|| table.order(*a, *b)));
         }
         if self.fresh && self.first.is_none() && self.table.dirs.iter().any(|d| d.exists) {
             self.first = Some(self.unjudged.len());
@@ -52,7 +51,7 @@ impl Tailer {
         if matches!(f.role, Role::Holds(_)) {
             return self.make_ready(id);
         }
-        if self.is_unchanged(id) {
+        if self.comparisons.has(id) || self.is_unchanged(id) {
             return;
         }
         let Some(file) = self.open_file(id) else {
@@ -74,23 +73,24 @@ impl Tailer {
         if self.judge_kind(id, &start) {
             return;
         }
-        let inode = self.table.get(id).map(File::inode);
-        let own = inode.and_then(|(dev, ino)| self.streams.by_inode(dev, ino));
-        let grown = own.filter(|s| {
-            self.streams.get(*s).is_some_and(|k| {
-                k.head_len() > 0
-                    && identity::has_head(&start, k.head, k.head_len())
-                    && near_of(&file, k.cursor) == Near::Match
-            })
+        self.note(id, &file);
+        if self.recall_copy(id) {
+            return;
+        }
+        let own = self.own_stream(id).filter(|s| {
+            let k = self.streams.get(*s);
+            k.is_some_and(|k| k.head_len() > 0 && identity::has_head(&start, k.head, k.head_len()))
         });
-        let head = identity::head(&start, false).or_else(|| {
-            let finish = grown.is_none() && !start.is_empty() && self.may_finish(id);
+        let first = own
+            .and_then(|s| self.streams.get(s))
+            .map(super::super::streams::Known::first);
+        let head = identity::head(&start, false).or(first).or_else(|| {
+            let finish = !start.is_empty() && self.may_finish(id);
             finish.then(|| identity::head(&start, true)).flatten()
         });
-        match (grown, head) {
-            (Some(stream), _) => self.attach(id, stream, file),
-            (None, Some(head)) => self.decide(id, head, file),
-            (None, None) => {
+        match head {
+            Some(head) => self.decide(id, head, own, &start, file),
+            None => {
                 // A first line without an end: it waits, in a live file for ever.
                 let waits = self.is_final(id) && !start.is_empty();
                 if waits && let Some(b) = self.table.busy(id) {
@@ -154,10 +154,7 @@ impl Tailer {
             return Some(fd);
         }
         let path = self.table.path(id);
-        let opened = fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open(&path);
+        let opened = open_plainly(&path);
         let f = self.table.get_mut(id)?;
         match opened.and_then(|file| Ok((file.metadata()?, file))) {
             Ok((m, file)) if (m.dev(), m.ino()) == f.inode() => {
@@ -190,6 +187,17 @@ impl Tailer {
         }
     }
 
+    /// Opens a file that others are compared with; its own descriptor stays where it is.
+    pub(super) fn open_again(&mut self, id: FileId) -> Option<fs::File> {
+        let f = self.table.get(id)?;
+        if let Some(fd) = f.busy().and_then(|b| b.fd.as_ref()) {
+            return fd.try_clone().ok();
+        }
+        let file = open_plainly(&self.table.path(id)).ok()?;
+        let m = file.metadata().ok()?;
+        ((m.dev(), m.ino()) == f.inode()).then_some(file)
+    }
+
     /// Keeps the descriptor where it is worth it.
     pub(super) fn keep_open(&mut self, id: FileId, file: fs::File) {
         let Some(fragile) = self.table.get(id).map(File::fragile) else {
@@ -213,129 +221,52 @@ impl Tailer {
         }
     }
 
-    fn decide(&mut self, id: FileId, head: Head, file: fs::File) {
-        let Some(f) = self.table.get(id) else { return };
-        let ship_copies = self.settings.copies == Copies::Ship;
-        let seen = Seen {
-            archive: false,
-            size: f.size,
-            distinctive: head.distinctive,
-            ship_copies,
-        };
-        let (inode, noticed, stranger) = (f.inode(), f.noticed, f.stranger);
-        let mut candidates = self.candidates(head, inode, noticed, &file);
-        let mut verdict = judge(seen, &candidates);
-        while let Verdict::Compare(with) = verdict {
-            let Some(prefix) = self.compare(id, with, &file) else {
-                break;
-            };
-            candidates
-                .iter_mut()
-                .filter(|c| c.id == with)
-                .for_each(|c| c.prefix = Some(prefix));
-            verdict = judge(seen, &candidates);
-        }
-        tracing::debug!(path = %self.table.path(id).display(), ?verdict, "judged");
-        match verdict {
-            Verdict::New { .. } if stranger => {
-                let (ino, dir) = (inode.1, f_dir(self, id));
-                if let Some(d) = self.table.dir_mut(dir) {
-                    d.strangers.insert(ino, head.hash);
+    /// Compares the file with the streams that begin as it does; where there are none it is new.
+    fn decide(&mut self, id: FileId, head: Head, own: Option<StreamId>, start: &[u8], file: fs::File) {
+        let alike: Vec<StreamId> = self.streams.with_head(head).map(|(id, _)| id).collect();
+        let others = alike.iter().chain(own.iter().filter(|o| !alike.contains(o)));
+        let rivals: Vec<StreamId> = others.copied().collect();
+        let asked = if self.must_ask(&rivals, start) {
+            match self.ask(id, &file, Cursor::default(), 0, head) {
+                Some(asked) => Some(asked),
+                None => {
+                    self.asking.push(id);
+                    return self.keep_if_gone(id, file);
                 }
-                self.drop_file(id, false);
             }
-            Verdict::New { generation } => self.begin(id, head, generation, file),
-            Verdict::Same(stream) => self.attach(id, stream, file),
-            Verdict::Fork(of) if !stranger => self.fork(id, of, file),
-            Verdict::Copy(of) | Verdict::Fork(of) => {
-                self.set_role(id, Role::CopyOf(of));
-                self.keep_if_gone(id, file);
+        } else {
+            None
+        };
+        let rivals: Vec<Rival> = rivals.into_iter().filter_map(|r| self.rival(r)).collect();
+        let mut survey = Survey::new(rivals, 0, Cursor::default(), 0, Steps::default());
+        if let Some(asked) = asked {
+            survey.above(asked.least);
+            if let Some(f) = self.table.get_mut(id) {
+                f.asking = asked.further;
             }
-            Verdict::Wait => {
-                self.unjudge(id);
-                self.keep_if_gone(id, file);
-            }
-            // It is under way.
-            Verdict::Compare(_) => self.keep_if_gone(id, file),
+        }
+        self.survey(id, head, survey, file);
+    }
+
+    /// The stream that was last seen with this file's inode.
+    fn own_stream(&self, id: FileId) -> Option<StreamId> {
+        let (dev, ino) = self.table.get(id)?.inode();
+        self.streams.by_inode(dev, ino)
+    }
+
+    /// Takes note of what the file is like now.
+    fn note(&mut self, id: FileId, file: &fs::File) {
+        let Ok(look) = super::super::stat::of_file(file) else {
+            return;
+        };
+        self.table
+            .note_size(id, look.size, look.mtime, std::time::Instant::now());
+        if let Some(f) = self.table.get_mut(id) {
+            (f.born, f.touched) = (look.born, look.touched);
         }
     }
 
-    /// The streams that have this head, as the file stands to them.
-    fn candidates(&mut self, head: Head, inode: (u64, u64), noticed: u32, file: &fs::File) -> Vec<Candidate> {
-        let holders: Vec<FileId> = self.streams.with_head(head).filter_map(|(_, k)| k.file()).collect();
-        let now = Instant::now();
-        holders.into_iter().for_each(|h| self.check(h, now));
-        let candidate = |(id, k): (StreamId, &Known)| {
-            let holder = k.file().and_then(|h| self.table.get(h));
-            Candidate {
-                id,
-                generation: k.generation(),
-                offset: k.cursor.offset,
-                own: k.inode() == inode,
-                live: holder.is_some(),
-                unread: holder.is_some_and(|h| h.ready || h.size > h.looked()),
-                extent: holder.map_or(0, |h| h.size),
-                near: near_of(file, k.cursor),
-                together: k.born >= noticed,
-                prefix: None,
-            }
-        };
-        self.streams.with_head(head).map(candidate).collect()
-    }
-
-    /// A new stream.
-    fn begin(&mut self, id: FileId, head: Head, generation: u32, file: fs::File) {
-        let Some(f) = self.table.get(id) else { return };
-        let skip = self.fresh && self.settings.start_at == StartAt::End;
-        let cursor = if skip {
-            end_of(&file, f.size)
-        } else {
-            Ok(Cursor::default())
-        };
-        let Ok(cursor) = cursor else { return self.unjudge(id) };
-        let (dev, ino) = f.inode();
-        let identity = Identity {
-            head: head.hash,
-            head_len: head.len,
-            generation,
-            cursor,
-            start: cursor.offset,
-            dev,
-            ino,
-            born: self.scan,
-            finished: false,
-            script: None,
-            parked: None,
-        };
-        let stream = self.streams.next_id();
-        self.streams.add(stream, identity);
-        self.attach(id, stream, file);
-    }
-
-    /// A copy that has more than its original: the rest is delivered under the original's keys.
-    fn fork(&mut self, id: FileId, of: StreamId, file: fs::File) {
-        let script = super::unlike_name(self.script(of), self.table.name(id));
-        let Some(k) = self.streams.get(of) else { return };
-        let (dev, ino) = k.inode();
-        let identity = Identity {
-            head: k.head,
-            head_len: k.head_len(),
-            generation: k.generation(),
-            cursor: k.cursor,
-            start: k.start(),
-            dev,
-            ino,
-            born: self.scan,
-            finished: false,
-            script,
-            parked: None,
-        };
-        let stream = self.streams.next_id();
-        self.streams.add(stream, identity);
-        self.attach(id, stream, file);
-    }
-
-    fn attach(&mut self, id: FileId, stream: StreamId, file: fs::File) {
+    pub(super) fn attach(&mut self, id: FileId, stream: StreamId, file: fs::File) {
         self.hold(id, stream);
         let Some(f) = self.table.get(id) else { return };
         if self.streams.get(stream).is_some_and(|k| f.size > k.cursor.offset) {
@@ -357,6 +288,7 @@ impl Tailer {
         let (dev, ino) = f.inode();
         let changed = moved || !parked || k.inode() != (dev, ino);
         let (size, time) = (f.size, f.mtime);
+        f.wrote = f.mtime;
         f.kept = changed || k.parked().is_some_and(|p| (p.size, p.mtime) == (size, time));
         if (looked != size || f.busy().is_some())
             && let Some(b) = self.table.busy(id)
@@ -367,7 +299,8 @@ impl Tailer {
             self.keep_script(stream, path.file_name().unwrap_or_default());
         }
         self.seek_again |= parked;
-        self.streams.attach(stream, id, dev, ino);
+        let born = self.table.get(id).map_or(0, |f| f.born);
+        self.streams.attach(stream, id, (dev, ino), born);
         if changed {
             self.remember(stream, path, size, time);
         }
@@ -375,8 +308,10 @@ impl Tailer {
     }
 }
 
-fn f_dir(tailer: &Tailer, id: FileId) -> u32 {
-    tailer.table.get(id).map_or(0, |f| f.dir)
+/// Opens a file for reading, without waiting for the other end of a FIFO.
+fn open_plainly(path: &Path) -> io::Result<fs::File> {
+    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY;
+    fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// Reads at `offset` until `buf` is full or the file ends.
@@ -393,22 +328,8 @@ pub(super) fn read_at(file: &fs::File, buf: &mut [u8], offset: u64) -> io::Resul
     Ok(got)
 }
 
-/// The bytes below the cursor, in this file.
-fn near_of(file: &fs::File, cursor: Cursor) -> Near {
-    let below = cursor.offset.min(NEAR as u64);
-    let mut buf = [0; NEAR];
-    let Some(room) = buf.get_mut(..below as usize) else {
-        return Near::Differs;
-    };
-    match read_at(file, room, cursor.offset - below) {
-        Ok(n) if (n as u64) < below => Near::Short,
-        Ok(_) if identity::near(room) == cursor.near => Near::Match,
-        _ => Near::Differs,
-    }
-}
-
 /// A cursor after the last complete line.
-fn end_of(file: &fs::File, size: u64) -> io::Result<Cursor> {
+pub(super) fn end_of(file: &fs::File, size: u64) -> io::Result<Cursor> {
     let mut to = size;
     let mut buf = vec![0; BLOCK];
     while to > 0 {

@@ -10,13 +10,19 @@ use rustix::io::Errno;
 
 use super::super::hint::{DirId, Hint};
 use super::super::names;
+use super::super::stat;
 use super::super::table::FileId;
 use super::{ACTIVE, Tailer};
+use crate::config::FollowLinks;
 
 /// Where the kernel gives hints, each file is looked at this often nevertheless.
 const SWEEP: Duration = Duration::from_secs(120);
 /// Directories nest no deeper than this: a link to a directory above would never end.
 const MAX_DEPTH: usize = 64;
+/// Files that are looked at in a poll, at least, though the kernel gives hints for them.
+const POLLED: u32 = 1024;
+/// Directories that are listed in a turn.
+const LISTED: usize = 256;
 
 pub(super) fn mtime(s: &Stat) -> i64 {
     s.st_mtime
@@ -79,7 +85,13 @@ impl Tailer {
     }
 
     fn add_dir(&mut self, path: &Path) {
-        if path.components().count() > MAX_DEPTH || self.patterns.excludes_all_of(path) {
+        if self.patterns.excludes_all_of(path) {
+            return;
+        }
+        if path.components().count() > MAX_DEPTH {
+            if !std::mem::replace(&mut self.warned_of_depth, true) {
+                tracing::warn!(path = %path.display(), "directories below {MAX_DEPTH} others are not looked into");
+            }
             return;
         }
         let own = path.starts_with(&self.own) || std::fs::canonicalize(path).is_ok_and(|p| p.starts_with(&self.own));
@@ -92,15 +104,8 @@ impl Tailer {
         {
             return;
         }
-        if let Ok(s) = rustix::fs::stat(path) {
-            // A link back to a directory above it.
-            let mut above = path
-                .ancestors()
-                .skip(1)
-                .filter_map(|p| self.table.dir(self.table.dir_at(p)?));
-            if above.any(|d| (d.dev, d.ino) == (s.st_dev, s.st_ino)) {
-                return;
-            }
+        if is_link(path) && !self.may_follow(path, true) {
+            return;
         }
         self.table.add_dir(path);
     }
@@ -126,7 +131,7 @@ impl Tailer {
         }
         self.dir_sweep = (self.dir_sweep + turn) % dirs.max(1);
         let slots = self.table.slots();
-        let turn = share(slots, 16, self.settings.poll_interval);
+        let turn = share(slots, POLLED, self.settings.poll_interval);
         for n in 0..turn {
             self.check((self.sweep + n) % slots, now);
         }
@@ -134,16 +139,21 @@ impl Tailer {
         for id in std::mem::take(&mut self.linked) {
             if self.table.get(id).is_some_and(|f| f.polled) {
                 self.linked.push(id);
+                self.check_path(id);
                 self.check(id, now);
             }
+        }
+        for (dir, name) in std::mem::take(&mut self.dangling) {
+            self.consider(dir, &name, None, now);
         }
         for id in self.open.clone() {
             self.check(id, now);
             self.close_if_idle(id, now);
         }
-        for id in std::mem::take(&mut self.denied) {
-            self.unjudge(id);
-        }
+        let again = std::mem::take(&mut self.denied)
+            .into_iter()
+            .chain(std::mem::take(&mut self.asking));
+        again.for_each(|id| self.unjudge(id));
         self.tend_parked(now);
     }
 
@@ -171,7 +181,10 @@ impl Tailer {
         }
     }
 
+    /// Lists directories that changed, some at a time: a link can lead to very many.
     fn list_dirty(&mut self, now: Instant) {
+        self.listing = false;
+        let mut listed = 0;
         loop {
             let dirty: Vec<DirId> = (0..self.table.dirs.len() as DirId)
                 .filter(|id| self.table.dir(*id).is_some_and(|d| d.dirty))
@@ -179,7 +192,50 @@ impl Tailer {
             if dirty.is_empty() {
                 return;
             }
-            dirty.into_iter().for_each(|id| self.list(id, now));
+            for id in dirty {
+                if listed == LISTED {
+                    self.listing = true;
+                    return;
+                }
+                self.list(id, now);
+                listed += 1;
+            }
+        }
+    }
+
+    /// Whether the path of a link still leads to the file; if not, its directory tells.
+    fn check_path(&mut self, id: FileId) {
+        let Some(f) = self.table.get(id).filter(|f| !f.gone) else {
+            return;
+        };
+        let (dir, inode) = (f.dir, f.inode());
+        let there = stat::of_path(&self.table.path(id)).is_ok_and(|look| (look.dev, look.ino) == inode);
+        if !there {
+            self.mark(dir);
+        }
+    }
+
+    /// Whether a link is followed, see `files.follow_links`.
+    fn may_follow(&self, path: &Path, dir: bool) -> bool {
+        let (Ok(link), Ok(target), Ok(real)) = (stat::of_name(path), stat::of_path(path), std::fs::canonicalize(path))
+        else {
+            return false;
+        };
+        if dir {
+            // A link to a directory above it would never end.
+            let parent = path.parent().and_then(|p| std::fs::canonicalize(p).ok());
+            if parent.is_none_or(|p| p.starts_with(&real)) {
+                return false;
+            }
+        }
+        let own = rustix::process::geteuid().as_raw();
+        let below = |root: &super::super::names::Root| {
+            std::fs::canonicalize(&root.base).is_ok_and(|base| real.starts_with(base))
+        };
+        match self.settings.follow_links {
+            FollowLinks::Never => false,
+            FollowLinks::Anywhere => true,
+            FollowLinks::Safe => [0, own, target.uid].contains(&link.uid) || self.patterns.roots().iter().any(below),
         }
     }
 
@@ -295,16 +351,23 @@ impl Tailer {
         if !wanted && !elsewhere && !stranger && known.is_none() {
             return;
         }
-        // What cannot be looked at now (a dangling link, a name that went again) is nothing.
-        let Ok(s) = rustix::fs::stat(&path) else {
+        let link = listed.is_none_or(|(_, kind)| kind == FileType::Symlink) && is_link(&path);
+        // What cannot be looked at now (a name that went again, a link that leads nowhere yet) is nothing.
+        let Ok(look) = stat::of_path(&path) else {
             known.into_iter().for_each(|id| self.lose(id));
+            if link && wanted && self.dangling.len() < LISTED {
+                self.dangling.push((dir, name.to_os_string()));
+            }
             return;
         };
-        if FileType::from_raw_mode(s.st_mode) != FileType::RegularFile {
-            return;
+        if look.kind != FileType::RegularFile || (link && !self.may_follow(&path, false)) {
+            return known.into_iter().for_each(|id| self.lose(id));
         }
-        let link = listed.is_some_and(|(_, kind)| kind == FileType::Symlink) || is_link(&path);
-        self.name_file(dir, name, &s, wanted, link, now);
+        if link && let Some(beside) = std::fs::canonicalize(&path).ok().as_deref().and_then(Path::parent) {
+            // When the file that it leads to is rotated, what was not read of it lies there.
+            self.table.add_dir(beside);
+        }
+        self.name_file(dir, name, &look, wanted, link, now);
     }
 
     fn is_dir(&self, path: &Path, kind: Option<FileType>) -> bool {

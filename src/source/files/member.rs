@@ -7,14 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::discovery::{Candidate, Near, Seen, Verdict, judge};
+use super::super::chain::{Digest, Line};
+use super::super::discovery::{Candidate, Seen, Verdict, judge};
 use super::super::identity::{self, Head};
 use super::super::lines::End;
+use super::super::marks::FIRST;
 use super::super::streams::{Identity, Parked};
+use super::super::survey::{Found, Rival, Survey};
 use super::super::table::FileId;
 use super::super::window::{BLOCK, Window};
-use super::super::{Closed, Cursor, HEAD, Room, Stream, StreamId, archive, names};
+use super::super::{Closed, Cursor, HEAD, Marks, NEAR, Room, Steps, Stream, StreamId, archive, names};
 use super::Tailer;
+use super::settle::Answer;
 use crate::config::Copies;
 
 /// Live files wait for an archive no longer than this.
@@ -28,8 +32,10 @@ pub(super) struct Looked {
     pub partial: bool,
     /// Another pass has to deliver what this one has gone by.
     pub again: bool,
-    /// A live file has to be read to its end first.
+    /// A live file has to be read to its end first, or the store to answer.
     pub wait: bool,
+    /// Lines of copies.
+    pub copied: u64,
     pub outcome: io::Result<()>,
 }
 
@@ -56,6 +62,7 @@ impl<'a> Pass<'a> {
             partial: false,
             again: false,
             wait: false,
+            copied: 0,
             outcome: Ok(()),
         };
         Pass {
@@ -90,7 +97,7 @@ impl<'a> Pass<'a> {
         window.start(0, 0);
         if let Some(stream) = self.plans.get(&name).copied() {
             let cursor = self.tailer.streams.get(stream).map(|k| k.cursor).unwrap_or_default();
-            if self.pass_to(reader, &mut window, &mut Cursor::default(), cursor.offset)? {
+            if self.skip_to(reader, &mut window, cursor.offset)? {
                 return self.rest(reader, window, stream, cursor, member);
             }
             return Ok(());
@@ -115,85 +122,169 @@ impl<'a> Pass<'a> {
         member: Option<&Path>,
         wanted: Option<PathBuf>,
     ) -> io::Result<()> {
-        let mut known: Vec<(StreamId, Cursor)> = self
-            .tailer
-            .streams
-            .with_head(head)
-            .map(|(id, k)| (id, k.cursor))
+        let rivals: Vec<StreamId> = self.tailer.streams.with_head(head).map(|(id, _)| id).collect();
+        let Some(answer) = self.ask(&rivals, reader, &mut window, head)? else {
+            self.looked.wait = true;
+            return Ok(());
+        };
+        if rivals.is_empty() && answer.least.is_empty() {
+            if wanted.is_some() {
+                let stream = self.begin(head, member);
+                return self.rest(reader, window, stream, Cursor::default(), member);
+            }
+            return Ok(());
+        }
+        let rivals: Vec<Rival> = rivals.into_iter().filter_map(|r| self.tailer.rival(r)).collect();
+        let mut survey = Survey::new(rivals, 0, Cursor::default(), 0, Steps::default());
+        let behind = answer.least.last().filter(|_| answer.further).map_or(0, |l| l.1);
+        survey.above(answer.least);
+        survey.above_behind(behind);
+        let (found, size) = self.pass_through(reader, window.bytes(), survey, behind > 0)?;
+        let candidates: Vec<Candidate> = found
+            .rivals
+            .iter()
+            .filter_map(|r| self.candidate(r, &found, size))
             .collect();
-        if known.is_empty() {
-            if wanted.is_none() {
-                return Ok(());
-            }
-            let stream = self.begin(head, 0, member);
-            return self.rest(reader, window, stream, Cursor::default(), member);
-        }
-        known.sort_by_key(|(_, c)| c.offset);
-        let mut digest = Cursor::default();
-        let mut short = None;
-        for (id, cursor) in known {
-            let reached = self.pass_to(reader, &mut window, &mut digest, cursor.offset)?;
-            match self.verdict(id, head, cursor, reached.then_some((digest, window.near()))) {
-                Some(Verdict::Same(_)) => return self.rest(reader, window, id, cursor, member),
-                Some(Verdict::Wait) => self.looked.wait = true,
-                Some(Verdict::Copy(_) | Verdict::Compare(_) | Verdict::Fork(_)) if reached => {
-                    return self.leave(id, cursor);
+        let verdict = judge(self.seen(size), &candidates);
+        tracing::debug!(path = %self.path.display(), ?verdict, ?candidates, size, "judged");
+        match verdict {
+            Verdict::Same(stream) => {
+                let cursor = self.tailer.streams.get(stream).map(|k| k.cursor).unwrap_or_default();
+                if found.ended && cursor.offset >= size {
+                    return self.leave(stream, cursor);
                 }
-                Some(Verdict::Copy(_) | Verdict::Compare(_) | Verdict::Fork(_)) => short = Some((id, cursor)),
-                Some(Verdict::New { .. }) | None => {}
+                self.plan(
+                    wanted.unwrap_or_else(|| member.map(Path::to_path_buf).unwrap_or_default()),
+                    stream,
+                );
             }
-            if self.looked.wait {
-                return Ok(());
+            Verdict::Wait(_) => self.looked.wait = true,
+            Verdict::Copy(of) | Verdict::Fork(of) => {
+                let rotated = candidates.iter().any(|c| c.id == of && c.lost.is_some());
+                self.looked.copied += if rotated { 0 } else { found.lines };
+                let cursor = self.tailer.streams.get(of).map(|k| k.cursor).unwrap_or_default();
+                return self.leave(of, cursor);
             }
-        }
-        if let Some((id, cursor)) = short {
-            return self.leave(id, cursor);
-        }
-        if let Some(name) = wanted {
-            let next = self
-                .tailer
-                .streams
-                .with_head(head)
-                .map(|(_, k)| k.generation() + 1)
-                .max()
-                .unwrap_or(0);
-            let stream = self.begin(head, next, member);
-            self.plans.insert(name, stream);
-            self.looked.again = true;
+            Verdict::New => {
+                if let Some(name) = wanted {
+                    let stream = self.begin(head, member);
+                    self.tailer.set_numbers(stream, &found, false);
+                    self.plan(name, stream);
+                }
+            }
         }
         Ok(())
     }
 
-    /// What the member is to one stream; `at`: what was read up to its cursor, `None` where the member is shorter.
-    fn verdict(&self, id: StreamId, head: Head, cursor: Cursor, at: Option<(Cursor, u64)>) -> Option<Verdict> {
-        let k = self.tailer.streams.get(id)?;
-        let holder = k.file().and_then(|f| self.tailer.table.get(f));
-        let near = match at {
-            None => Near::Short,
-            Some((_, near)) if near == cursor.near => Near::Match,
-            Some(_) => Near::Differs,
-        };
-        let prefix = at.map(|(digest, _)| k.start() > 0 || digest.chain == cursor.chain);
-        let candidate = Candidate {
-            id,
-            generation: k.generation(),
-            offset: cursor.offset,
-            own: false,
-            live: holder.is_some(),
-            unread: holder.is_some_and(|h| h.ready || h.size > h.looked()),
-            extent: u64::MAX,
-            near,
-            together: false,
-            prefix,
-        };
-        let ship_copies = self.tailer.settings.copies == Copies::Ship;
-        let seen = Seen {
+    fn plan(&mut self, name: PathBuf, stream: StreamId) {
+        self.plans.insert(name, stream);
+        self.looked.again = true;
+    }
+
+    /// Asks the store for the first lines, where nothing here remembers them; `None`: it has not answered yet.
+    fn ask(
+        &mut self,
+        rivals: &[StreamId],
+        reader: &mut dyn Read,
+        window: &mut Window,
+        head: Head,
+    ) -> io::Result<Option<Answer>> {
+        if !self.tailer.must_ask(rivals, window.bytes()) {
+            return Ok(Some(Answer {
+                least: Vec::new(),
+                further: false,
+            }));
+        }
+        let mut ended = false;
+        while window.bytes().len() < BLOCK && !ended {
+            ended = window.fill(BLOCK, self.tailer.max_line, |buf| reader.read(buf))? == 0;
+        }
+        let mut digest = Digest::new(0, 0);
+        let mut lines: Vec<Line> = Vec::new();
+        digest.feed(window.bytes(), &mut |line| lines.push(line));
+        lines.extend(digest.unfinished().filter(|_| ended));
+        lines.truncate(FIRST);
+        let born = self.seen(0);
+        Ok(self.tailer.ask_lines(&lines, head, born.born.min(born.mtime)))
+    }
+
+    /// Reads on as far as there is something to be found out; what was found, and the size as far as it matters.
+    fn pass_through(
+        &mut self,
+        reader: &mut dyn Read,
+        begun: &[u8],
+        mut survey: Survey,
+        all: bool,
+    ) -> io::Result<(Found, u64)> {
+        let mut block = vec![0; BLOCK];
+        let (mut size, mut ended) = (begun.len() as u64, false);
+        let mut ahead = begun.to_vec();
+        loop {
+            let reach = if all { u64::MAX } else { survey.reach() };
+            let want = (reach.saturating_sub(survey.position())).min(ahead.len() as u64) as usize;
+            survey.take(ahead.get(..want).unwrap_or_default());
+            ahead.drain(..want);
+            if ended || (!ahead.is_empty() && !all) || (survey.is_done() && !all && size > survey.position()) {
+                break;
+            }
+            let n = reader.read(&mut block)?;
+            ended = n == 0;
+            size += n as u64;
+            ahead.extend_from_slice(block.get(..n).unwrap_or_default());
+            self.breathe(false)?;
+        }
+        let whole = ended && survey.position() == size;
+        Ok((survey.finish(whole, true), size))
+    }
+
+    /// What the archive is like.
+    fn seen(&self, size: u64) -> Seen {
+        let f = self.tailer.table.get(self.id);
+        Seen {
             archive: true,
-            size: 0,
-            distinctive: head.distinctive,
-            ship_copies,
+            size,
+            born: self.tailer.table.age(self.id),
+            mtime: f.map_or(0, |f| f.mtime),
+            first: None,
+            quiet: true,
+            young: false,
+            touched: false,
+            beside: 0,
+            ship_copies: self.tailer.settings.copies == Copies::Ship,
+        }
+    }
+
+    /// What the member is to a stream that it was compared with.
+    fn candidate(&self, rival: &Rival, found: &Found, size: u64) -> Option<Candidate> {
+        let t = &self.tailer;
+        let k = t.streams.get(rival.id)?;
+        let holder = k.file().and_then(|h| t.table.get(h));
+        let known = k.parked().map_or((0, 0, 0), |p| (p.size, p.mtime, p.lost));
+        let lost = holder.and_then(|h| h.busy()).map_or(known.2, |b| b.gone_at);
+        let name = match (k.file(), k.parked()) {
+            (Some(h), _) => t.table.name(h).to_os_string(),
+            (None, parked) => parked
+                .and_then(|p| p.path.file_name())
+                .unwrap_or_default()
+                .to_os_string(),
         };
-        Some(judge(seen, &[candidate]))
+        // An archive that stands beside the file it was made of has that file's name, or a rotated form of it.
+        let beside = names::is_rotated_of(t.table.name(self.id), &name);
+        let inside = found.at.min(size);
+        Some(Candidate {
+            id: rival.id,
+            offset: rival.cursor.offset,
+            extent: rival.extent().max(known.0),
+            live: holder.is_some(),
+            unread: holder.is_some_and(|h| h.ready || h.size > rival.cursor.offset),
+            equal: !rival.parted,
+            at_cursor: rival.at_cursor == Some(true) && rival.cursor.offset <= inside.max(size),
+            same_file: false,
+            mtime: holder.map_or(known.1, |h| h.mtime),
+            lost: (lost != 0).then_some(lost),
+            last: t.last_time_in(&found.tail),
+            rotated: beside,
+        })
     }
 
     /// The content is left to the file that holds it, or was delivered before.
@@ -203,7 +294,8 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, head: Head, generation: u32, member: Option<&Path>) -> StreamId {
+    fn begin(&mut self, head: Head, member: Option<&Path>) -> StreamId {
+        let mtime = self.seen(0).mtime;
         let t = &mut *self.tailer;
         let id = t.streams.next_id();
         let name = member
@@ -214,61 +306,60 @@ impl<'a> Pass<'a> {
         let parked = Parked {
             path: path.clone(),
             size: 0,
-            mtime: 0,
+            mtime,
             since: Instant::now(),
+            lost: 0,
             counted: true,
             unwanted: false,
         };
         let identity = Identity {
             head: head.hash,
             head_len: head.len,
-            generation,
+            steps: Steps::default(),
+            numbered: None,
+            blind: t.fresh,
+            marks: Marks::default(),
             cursor: Cursor::default(),
             start: 0,
             dev: 0,
             ino: id,
+            born_at: 0,
             born: t.scan,
             finished: false,
             script: super::unlike_name(names::script(name), path.file_name().unwrap_or_default()),
             parked: Some(parked),
         };
         t.streams.add(id, identity);
-        t.remember(id, path, 0, 0);
+        t.remember(id, path, 0, mtime);
         id
     }
 
-    /// Reads on to `offset`; whether the content goes so far. The lines are taken into `digest`'s chain.
-    fn pass_to(
-        &mut self,
-        reader: &mut dyn Read,
-        window: &mut Window,
-        digest: &mut Cursor,
-        offset: u64,
-    ) -> io::Result<bool> {
-        let max_line = self.tailer.max_line;
-        loop {
-            let end = if window.position() >= offset {
-                End::Final
-            } else {
-                End::More
-            };
-            let mut again = true;
-            while again {
-                let parcel = window.parcel_to(*digest, offset, end, max_line);
-                (*digest, again) = (parcel.cursor, parcel.again);
-            }
-            if digest.offset >= offset {
-                return Ok(digest.offset == offset);
-            }
-            let want = BLOCK.min((offset - window.position().min(offset)) as usize).max(1);
-            if window.fill(want, max_line, |buf| {
-                reader.read(buf.get_mut(..want).unwrap_or_default())
-            })? == 0
-            {
+    /// Reads on to `offset`; whether the content goes so far.
+    fn skip_to(&mut self, reader: &mut dyn Read, window: &mut Window, offset: u64) -> io::Result<bool> {
+        let below = offset.min(NEAR as u64);
+        let mut left = offset - below;
+        let mut block = vec![0; BLOCK];
+        while left > 0 {
+            let want = left.min(BLOCK as u64) as usize;
+            let n = reader.read(block.get_mut(..want).unwrap_or_default())?;
+            if n == 0 {
                 return Ok(false);
             }
+            left -= n as u64;
             self.breathe(false)?;
         }
+        window.start(offset, below as usize);
+        let mut missing = below as usize;
+        while missing > 0 {
+            let n = window.fill(missing, 0, |buf| {
+                reader.read(buf.get_mut(..missing).unwrap_or_default())
+            })?;
+            if n == 0 {
+                return Ok(false);
+            }
+            missing -= n;
+        }
+        Ok(window.pass(offset))
     }
 
     /// Delivers what follows the window's front as `stream`, to its end.
@@ -290,6 +381,7 @@ impl<'a> Pass<'a> {
         else {
             return Ok(());
         };
+        self.tailer.want_marks(stream, &mut window);
         let mut ended = false;
         loop {
             self.deliver(
@@ -307,7 +399,11 @@ impl<'a> Pass<'a> {
         self.looked.covers.push((stream, cursor.offset));
         if let Some(k) = self.tailer.streams.get_mut(stream) {
             k.finished = k.file().is_none();
+            if let Some(parked) = k.parked_mut() {
+                parked.size = cursor.offset;
+            }
         }
+        self.tailer.remember_again(stream);
         Ok(())
     }
 

@@ -39,6 +39,7 @@ mod member;
 mod once;
 mod parked;
 mod report;
+mod settle;
 mod take;
 mod unpack;
 
@@ -48,7 +49,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use super::hint::{Hint, Hints};
+use super::hint::{DirId, Hint, Hints};
 use super::names::{BadPattern, Patterns};
 pub use super::status::FilesStatus;
 use super::streams::{Identity, Memory, Parked, Streams};
@@ -94,6 +95,8 @@ struct Remembered {
     id: StreamId,
     size: u64,
     mtime: i64,
+    /// The patterns by which its members were wanted or not.
+    patterns: u64,
     covers: Vec<(StreamId, u64)>,
 }
 
@@ -132,8 +135,15 @@ pub struct Tailer {
     /// Whose name went, until it is known where to.
     lost: Vec<FileId>,
     denied: Vec<FileId>,
+    /// That wait for an answer of the store, or could not be read: they are tried again at the next poll.
+    asking: Vec<FileId>,
     /// Links, whose changes no hint tells.
     linked: Vec<FileId>,
+    /// Names of links that lead nowhere yet.
+    dangling: Vec<(DirId, std::ffi::OsString)>,
+    warned_of_depth: bool,
+    /// Not all directories that changed were listed.
+    listing: bool,
     remembered: HashMap<(u64, u64), Remembered>,
     /// Counts looks; a file noticed in the same look as a stream's birth was there together with it.
     scan: u32,
@@ -194,7 +204,11 @@ impl Tailer {
             archives: Vec::new(),
             lost: Vec::new(),
             denied: Vec::new(),
+            asking: Vec::new(),
             linked: Vec::new(),
+            dangling: Vec::new(),
+            warned_of_depth: false,
+            listing: false,
             remembered: HashMap::new(),
             scan: 0,
             fresh: true,
@@ -246,6 +260,7 @@ impl Tailer {
                 id: e.id,
                 size: e.size,
                 mtime: e.mtime,
+                patterns: e.head,
                 covers: e.covers,
             };
             self.remembered.insert((e.dev, e.ino), memory);
@@ -264,13 +279,18 @@ impl Tailer {
             size: e.size,
             mtime: e.mtime,
             since: now,
+            lost: 0,
             counted: unwanted,
             unwanted,
         };
         let identity = Identity {
             head: e.head,
             head_len: e.head_len,
-            generation: e.generation,
+            steps: e.steps,
+            numbered: e.numbered,
+            blind: e.blind,
+            marks: e.marks,
+            born_at: e.born,
             cursor,
             start: e.start,
             dev: e.dev,
@@ -338,7 +358,7 @@ impl Tailer {
         // Where all was read to its end the next look is a tick away: at once it would find a line or two more, send them
         // by themselves, and so on without a rest. Of very many new files only some were judged.
         let more = self.once || !self.ready.is_empty() || !self.unjudged.is_empty();
-        if progress && more || comparing || self.sorted > 0 {
+        if progress && more || comparing || self.listing || self.sorted > 0 {
             return Ok(true);
         }
         if self.ready.is_empty() && self.unjudged.is_empty() && self.archives.is_empty() && self.comparisons.is_empty()

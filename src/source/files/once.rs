@@ -37,7 +37,8 @@ impl Tailer {
             self.next_poll = Instant::now();
             match self.turn() {
                 Ok(progress) => {
-                    let busy = progress || !self.ready.is_empty() || !self.archives.is_empty();
+                    let waits = !self.asking.is_empty() || !self.comparisons.is_empty();
+                    let busy = progress || waits || !self.ready.is_empty() || !self.archives.is_empty();
                     idle = if busy { 0 } else { idle + 1 };
                     if !progress && busy {
                         std::thread::sleep(Duration::from_millis(5));

@@ -39,13 +39,23 @@ impl Tailer {
         }
     }
 
+    /// Makes durable what the stream is by now.
+    pub(super) fn remember_again(&self, stream: StreamId) {
+        let Some(k) = self.streams.get(stream) else { return };
+        match (k.file().and_then(|f| Some((f, self.table.get(f)?))), k.parked()) {
+            (Some((id, f)), _) => self.remember(stream, self.table.path(id), f.peak(), f.wrote),
+            (None, Some(p)) => self.remember(stream, p.path.clone(), p.size, p.mtime),
+            (None, None) => {}
+        }
+    }
+
     /// The file holds its stream no more; the stream waits to be found again. `finished`: there is no more of it.
     pub(super) fn park(&mut self, id: FileId, finished: bool) {
         let Some(stream) = self.table.get(id).and_then(File::stream_id) else {
             return;
         };
         let path = self.table.path(id);
-        let (size, mtime) = self.table.get(id).map_or((0, 0), |f| (f.peak(), f.mtime));
+        let (size, mtime) = self.table.get(id).map_or((0, 0), |f| (f.peak(), f.wrote));
         self.set_role(id, Role::Unknown);
         if let Some(b) = self.table.get_mut(id).and_then(File::busy_mut) {
             (b.stream, b.held, b.looked, b.scanned) = (None, Held::No, 0, 0);
@@ -55,6 +65,7 @@ impl Tailer {
             size,
             mtime,
             since: Instant::now(),
+            lost: super::settle::wall(),
             counted: finished,
             unwanted: false,
         };

@@ -1,14 +1,14 @@
 //! Taking: reading what is new in a file and handing it over.
 
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::lines::{End, Rest};
 use super::super::table::{File, FileId, Held, Role};
 use super::super::window::{BLOCK, Parcel, Window};
-use super::super::{Chunk, Closed, Cursor, Loss, NEAR, Room, Stream, StreamId};
+use super::super::{Chunk, Closed, Cursor, Loss, NEAR, Room, Stream, StreamId, stat};
 use super::{QUIET, TICK, Tailer};
 
 /// What came of a turn at a file.
@@ -177,29 +177,96 @@ impl Tailer {
             }
             return Ok(Taken::Drained);
         };
-        let Ok(meta) = file.metadata() else {
+        let Ok(look) = stat::of_file(&file) else {
+            return Ok(self.failed(id, file, std::io::Error::last_os_error()));
+        };
+        let same = self.is_as_it_was(id, stream_id, cursor, &look, &file, now);
+        match same {
+            Some(true) => {}
+            Some(false) => {
+                self.rewritten(id, file);
+                return Ok(Taken::Drained);
+            }
+            None => {
+                self.look_again(id, stream_id, file);
+                return Ok(Taken::Drained);
+            }
+        }
+        let Some(limit) = self.number_on(id, stream_id, &file, look.size) else {
+            self.asking.push(id);
+            self.keep_open(id, file);
             return Ok(Taken::Drained);
         };
-        let size = meta.len();
-        let mtime = meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec());
-        self.table.note_size(id, size, mtime, now);
-        if cursor.offset == 0 && !self.begins(stream_id, &file) {
-            self.rewritten(id, file);
-            return Ok(Taken::Drained);
-        }
+        let extent = Extent { limit, size: look.size };
         let mut window = std::mem::take(&mut self.window);
-        let taken = self.read(id, &file, size, &stream, cursor, &mut window);
+        let taken = self.read(id, &file, extent, &stream, cursor, &mut window);
         self.window = window;
         match taken? {
-            Some(taken) => {
+            Some(Ok(taken)) => {
+                let flowing = taken == Taken::More;
+                if let Some(b) = self.table.busy(id) {
+                    b.flowing = flowing;
+                }
+                if let Some(f) = self.table.get_mut(id) {
+                    f.wrote = look.mtime;
+                }
                 self.keep_open(id, file);
                 Ok(taken)
             }
+            Some(Err(error)) => Ok(self.failed(id, file, error)),
             None => {
                 self.rewritten(id, file);
                 Ok(Taken::Drained)
             }
         }
+    }
+
+    /// Reading failed: said once, and tried again at the next poll for as long as the file is there.
+    fn failed(&mut self, id: FileId, file: fs::File, error: std::io::Error) -> Taken {
+        let path = self.table.path(id);
+        if let Some(f) = self.table.get_mut(id)
+            && !std::mem::replace(&mut f.denied, true)
+        {
+            tracing::warn!(path = %path.display(), %error, "cannot be read; it is tried again");
+        }
+        self.asking.push(id);
+        self.keep_open(id, file);
+        Taken::Drained
+    }
+
+    /// Whether the file still has what was read of it; `None`: all of that has to be read again to tell.
+    ///
+    /// While a file is read on without a rest nothing is asked: what replaces it is shorter, or differs below the
+    /// cursor. A file that was at rest may have been rewritten: its beginning is compared; and one that was written to
+    /// without having grown is compared whole.
+    fn is_as_it_was(
+        &mut self,
+        id: FileId,
+        stream: StreamId,
+        cursor: Cursor,
+        look: &stat::Look,
+        file: &fs::File,
+        now: Instant,
+    ) -> Option<bool> {
+        let f = self.table.get(id)?;
+        let (wrote, looked, flowing) = (f.wrote, f.looked(), f.busy().is_some_and(|b| b.flowing));
+        self.table.note_size(id, look.size, look.mtime, now);
+        if let Some(f) = self.table.get_mut(id) {
+            f.touched = look.touched;
+        }
+        if look.size < cursor.offset {
+            return Some(false);
+        }
+        if cursor.offset == 0 {
+            return Some(self.begins(stream, file));
+        }
+        if flowing || look.mtime == wrote {
+            return Some(true);
+        }
+        if !self.begins_alike(stream, file) {
+            return Some(false);
+        }
+        (look.size > looked).then_some(true)
     }
 
     /// Whether the file still begins as the stream does. Below a cursor at the start nothing else tells: between being
@@ -213,38 +280,45 @@ impl Tailer {
             .is_ok_and(|n| n == start.len() && super::super::identity::has_head(&start, k.head, k.head_len()))
     }
 
+    /// Has the window take note of the lines that are to leave a mark.
+    pub(super) fn want_marks(&self, stream: StreamId, window: &mut Window) {
+        let marks = self.streams.get(stream).and_then(|k| k.marks());
+        window.ends.wanted = marks.map_or(super::super::marks::FIRST, super::super::Marks::wanted);
+    }
+
     /// Reads from the cursor on; `None` if the file is not what was read before.
     fn read(
         &mut self,
         id: FileId,
         file: &fs::File,
-        size: u64,
+        Extent { limit, size }: Extent,
         stream: &Arc<Stream>,
         mut cursor: Cursor,
         window: &mut Window,
-    ) -> Result<Option<Taken>, Closed> {
+    ) -> Result<Option<std::io::Result<Taken>>, Closed> {
         let below = cursor.offset.min(NEAR as u64);
-        if size < cursor.offset || !starts_at(file, window, cursor, below) {
-            return Ok(None);
+        match starts_at(file, window, cursor, below) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) => return Ok(Some(Err(error))),
         }
+        self.want_marks(stream.id, window);
         if !self.worth_reading(id, file, size, cursor) {
-            return Ok(Some(Taken::Drained));
+            return Ok(Some(Ok(Taken::Drained)));
         }
         let from = cursor.offset;
         loop {
             let at = window.position();
-            let want = BLOCK.min(usize::try_from(size.saturating_sub(at)).unwrap_or(BLOCK));
+            let want = BLOCK.min(usize::try_from(limit.saturating_sub(at)).unwrap_or(BLOCK));
             let got = match window.fill(want, self.max_line, |buf| {
                 file.read_at(buf.get_mut(..want).unwrap_or_default(), at)
             }) {
                 Ok(n) => n,
-                Err(error) => {
-                    tracing::warn!(path = %self.table.path(id).display(), %error, "cannot be read");
-                    return Ok(Some(Taken::Drained));
-                }
+                Err(error) => return Ok(Some(Err(error))),
             };
-            let ended = got < want || window.position() >= size;
-            let end = if ended { self.end(id) } else { End::More };
+            let ended = got < want || window.position() >= limit;
+            let more = limit < size && got == want;
+            let end = if ended && !more { self.end(id) } else { End::More };
             let mut parcel = window.parcel(cursor, end, self.max_line);
             self.deliver(stream, window, &parcel, &mut cursor, id)?;
             while parcel.again {
@@ -253,10 +327,10 @@ impl Tailer {
             }
             if ended {
                 self.note_end(id, window.position(), parcel.split.rest, cursor);
-                return Ok(Some(Taken::Drained));
+                return Ok(Some(Ok(if more { Taken::More } else { Taken::Drained })));
             }
             if cursor.offset - from >= BLOCK as u64 / 2 && parcel.split.rest != Rest::Long {
-                return Ok(Some(Taken::More));
+                return Ok(Some(Ok(Taken::More)));
             }
         }
     }
@@ -315,7 +389,7 @@ impl Tailer {
     pub(super) fn deliver(
         &mut self,
         stream: &Arc<Stream>,
-        window: &Window,
+        window: &mut Window,
         parcel: &Parcel,
         cursor: &mut Cursor,
         id: FileId,
@@ -324,6 +398,7 @@ impl Tailer {
         if next.offset == cursor.offset {
             return Ok(());
         }
+        self.leave_marks(stream.id, window, next);
         if !window.items.is_empty() {
             let fragile = self.table.get(id).is_some_and(File::fragile);
             let chunk = Chunk {
@@ -354,8 +429,31 @@ impl Tailer {
         Ok(())
     }
 
+    /// Gives the lines of a parcel their numbers, and the stream its marks, which are durable no later than the cursor.
+    fn leave_marks(&mut self, stream: StreamId, window: &mut Window, next: Cursor) {
+        let Some(k) = self.streams.get_mut(stream) else { return };
+        if !k.is_unnumbered() {
+            window
+                .items
+                .iter_mut()
+                .for_each(|item| item.number = k.number(item.offset));
+        }
+        let grows = window.ends.wanted > 0 && !window.ends.ends.is_empty();
+        if !grows && !k.marks_mut().climbs(next.offset) {
+            return;
+        }
+        let marks = k.marks_mut();
+        for (end, chain) in window.ends.ends.drain(..).filter(|(end, _)| *end <= next.offset) {
+            marks.push(end, chain);
+        }
+        marks.climb(next.offset, next.chain);
+        window.ends.wanted = marks.wanted();
+        k.cursor = next;
+        self.remember_again(stream);
+    }
+
     /// The file has other content than what was read of it.
-    fn rewritten(&mut self, id: FileId, file: fs::File) {
+    pub(super) fn rewritten(&mut self, id: FileId, file: fs::File) {
         tracing::debug!(path = %self.table.path(id).display(), "truncated or rewritten in place; reading it from its start");
         self.open.retain(|f| *f != id);
         self.park(id, false);
@@ -370,15 +468,22 @@ impl Tailer {
     }
 }
 
+/// How far a file may be read, and how long it is.
+#[derive(Clone, Copy)]
+struct Extent {
+    limit: u64,
+    size: u64,
+}
+
 /// Fills in the bytes below the cursor; whether they are those that were read before.
-fn starts_at(file: &fs::File, window: &mut Window, cursor: Cursor, below: u64) -> bool {
+fn starts_at(file: &fs::File, window: &mut Window, cursor: Cursor, below: u64) -> std::io::Result<bool> {
     window.start(cursor.offset, below as usize);
     if below == 0 {
-        return true;
+        return Ok(true);
     }
     let from = cursor.offset - below;
-    let read = window.fill(below as usize, 0, |buf| {
+    window.fill(below as usize, 0, |buf| {
         super::judge::read_at(file, buf.get_mut(..below as usize).unwrap_or_default(), from)
-    });
-    read.is_ok() && window.pass(cursor.offset) && window.near() == cursor.near
+    })?;
+    Ok(window.pass(cursor.offset) && window.near() == cursor.near)
 }

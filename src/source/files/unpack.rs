@@ -11,7 +11,7 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::table::{File, FileId, Inside, Role};
-use super::super::{Closed, StreamEntry, StreamId, archive};
+use super::super::{Closed, Loss, StreamEntry, StreamId, archive};
 use super::member::{Looked, Pass};
 use super::{Remembered, Tailer};
 use crate::config::StartAt;
@@ -93,6 +93,7 @@ impl Tailer {
                 partial,
                 again,
                 wait,
+                copied,
                 outcome,
             } = looked;
             tracing::debug!(path = %self.table.path(id).display(), ?covers, partial, again, wait, ?outcome, "looked inside");
@@ -103,6 +104,9 @@ impl Tailer {
                     continue;
                 }
                 Ok(()) => {
+                    if copied > 0 {
+                        self.intake.count(Loss::Copied { lines: copied });
+                    }
                     self.set_role(id, Role::Unpacked(Box::new(Inside { covers, partial })));
                     if !partial {
                         self.settle_archive(id);
@@ -155,6 +159,7 @@ impl Tailer {
             mtime,
             finished: true,
             archive: true,
+            head: self.patterns.hash(),
             covers: covers.clone(),
             ..StreamEntry::default()
         });
@@ -162,12 +167,69 @@ impl Tailer {
             id: marker,
             size,
             mtime,
+            patterns: self.patterns.hash(),
             covers: covers.clone(),
         };
         if let Some(old) = self.remembered.insert((dev, ino), memory) {
             self.intake.forget(old.id);
         }
         self.set_role(id, Role::Unpacked(Box::new(Inside { covers, partial: false })));
+    }
+
+    /// Remembers a copy, so that no later start reads and counts it again.
+    pub(super) fn settle_copy(&mut self, id: FileId, of: StreamId) {
+        let (Some(f), Some(k)) = (self.table.get(id), self.streams.get(of)) else {
+            return;
+        };
+        let ((dev, ino), size, mtime, to) = (f.inode(), f.size, f.mtime, k.cursor.offset);
+        let known = self.remembered.get(&(dev, ino));
+        if known.is_some_and(|m| (m.size, m.mtime, m.covers.as_slice()) == (size, mtime, &[(of, to)])) {
+            return;
+        }
+        let marker = self.streams.next_id();
+        let covers = vec![(of, to)];
+        self.intake.remember(StreamEntry {
+            id: marker,
+            path: self.table.path(id),
+            dev,
+            ino,
+            size,
+            mtime,
+            archive: true,
+            head: self.patterns.hash(),
+            covers: covers.clone(),
+            ..StreamEntry::default()
+        });
+        let memory = Remembered {
+            id: marker,
+            size,
+            mtime,
+            patterns: self.patterns.hash(),
+            covers,
+        };
+        if let Some(old) = self.remembered.insert((dev, ino), memory) {
+            self.intake.forget(old.id);
+        }
+    }
+
+    /// Takes up what an earlier life knew of a copy, if it is as it was and its original is there.
+    pub(super) fn recall_copy(&mut self, id: FileId) -> bool {
+        let Some(f) = self.table.get(id) else { return false };
+        let Some(memory) = self.remembered.get(&f.inode()) else {
+            return false;
+        };
+        if let Some((of, to)) = memory.covers.first().copied()
+            && (memory.size, memory.mtime) == (f.size, f.mtime)
+            && f.role == Role::Unknown
+            && self
+                .streams
+                .get(of)
+                .is_some_and(|k| k.cursor.offset >= to && k.file().is_some())
+        {
+            self.set_role(id, Role::CopyOf(of));
+            return true;
+        }
+        false
     }
 
     /// Takes up what an earlier life knew of the archive, if it is as it was and what is inside was settled.
@@ -177,7 +239,8 @@ impl Tailer {
             return false;
         };
         let reached = |(s, to): &(StreamId, u64)| self.streams.get(*s).is_some_and(|k| k.cursor.offset >= *to);
-        if (memory.size, memory.mtime) == (f.size, f.mtime) && memory.covers.iter().all(reached) {
+        let same = (memory.size, memory.mtime, memory.patterns) == (f.size, f.mtime, self.patterns.hash());
+        if same && memory.covers.iter().all(reached) {
             let covers = memory.covers.clone();
             self.set_role(id, Role::Unpacked(Box::new(Inside { covers, partial: false })));
             return true;

@@ -2,7 +2,7 @@
 //! read are held.
 
 use crate::source::lines::{self, End};
-use crate::source::{Item, Loss, chain};
+use crate::source::{Chain, Item, Loss, chain};
 
 /// Complete lines of one connection, on their way to an [`super::SocketIntake`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,13 +51,13 @@ pub struct Lines {
     /// Lines taken so far, blank ones too.
     pub number: u64,
     /// Chain hash of all lines so far.
-    pub chain: u64,
+    pub chain: Chain,
 }
 
 impl Lines {
     /// Goes on after `number` lines with this chain hash.
     #[must_use]
-    pub fn after(number: u64, chain: u64, max_line: usize) -> Lines {
+    pub fn after(number: u64, chain: Chain, max_line: usize) -> Lines {
         Lines {
             buffer: Vec::new(),
             searched: 0,
@@ -149,7 +149,7 @@ impl Lines {
         }
         let cut = whole - kept as u64;
         losses.cut_bytes += cut;
-        self.chain = chain(self.chain, text);
+        self.chain = chain(self.chain, number, text);
         let (start, end) = ((start + nuls) as u32, (start + kept) as u32);
         items.push(Item {
             start,
@@ -157,6 +157,7 @@ impl Lines {
             end,
             offset: number,
             chain: self.chain,
+            number: 0,
             whole: if cut > 0 { whole } else { 0 },
         });
     }
@@ -228,7 +229,7 @@ mod tests {
         assert_eq!(texts(&chunk), ["one", "two"]);
         assert_eq!(chunk.items.iter().map(|i| i.offset).collect::<Vec<_>>(), [7, 9]);
         assert_eq!(losses.blank_lines, 1);
-        assert_eq!(chunk.items[1].chain, chain(chain(5, b"one"), b"two"));
+        assert_eq!(chunk.items[1].chain, chain(chain(5, 7, b"one"), 9, b"two"));
         lines.space().extend_from_slice(b"ee");
         assert_eq!(lines.take(false).0.items, []);
         let (chunk, _) = lines.take(true);

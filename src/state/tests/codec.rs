@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
+use crate::source::marks::Mark;
+use crate::source::steps::Step;
 use crate::source::{Cursor, StreamEntry};
+use crate::source::{Marks, Steps};
 use crate::state::codec::*;
 use crate::store::{Batch, Fix, RunUpdate};
 
@@ -21,7 +24,7 @@ fn unhex(text: &str) -> Vec<u8> {
 fn cursor() -> Cursor {
     Cursor {
         offset: 1_000_000,
-        chain: 0x1122_3344_5566_7788,
+        chain: 0x1122_3344_5566_7788_99AA_BBCC_DDEE_FF00,
         seq: 1_795_227_624_054_432,
         near: u64::MAX,
     }
@@ -36,7 +39,11 @@ fn entry() -> StreamEntry {
         ino: 42,
         head: 99,
         head_len: 300,
-        generation: 2,
+        born: 1_795_227_624_054_432_001,
+        steps: Steps::of(vec![Step { to: 40, number: 3 }, Step { to: 90, number: 0 }]),
+        numbered: Some(100),
+        blind: true,
+        marks: Marks::of(vec![Mark { end: 30, chain: 7 }], vec![(40_000, u64::MAX)]),
         finished: true,
         size: 12345,
         mtime: -1,

@@ -24,20 +24,20 @@ fn entry(id: u64) -> StreamEntry {
         ino: 1000 + id,
         head: id * 7,
         head_len: 300,
-        generation: 0,
         finished: id.is_multiple_of(2),
         size: 10 * id,
         mtime: -5,
         start: 3,
         archive: id == 5,
         covers: vec![(9, 10); id as usize],
+        ..StreamEntry::default()
     }
 }
 
 fn cursor(n: u64) -> Cursor {
     Cursor {
         offset: n,
-        chain: n.wrapping_mul(3),
+        chain: u128::from(n.wrapping_mul(3)),
         seq: -(n as i64),
         near: !n,
     }
