@@ -17,6 +17,7 @@
 //!   is the stream's very file (same inode, made at the same instant) that has only grown;
 //! * where its last record names a time, and the file was made more than [`SECOND`] after that: whoever wrote the file
 //!   then did not write that record then;
+//! * where the stream has no file any more, and its last record names the very instant, to a part of a second;
 //! * where it was made while the stream's file still had this content, bears a rotated form of that file's name, and
 //!   the content went from there afterwards: what `copytruncate` leaves, and a program that compresses its own log.
 //!
@@ -38,8 +39,10 @@ pub struct Seen {
     pub archive: bool,
     /// Its bytes, as far as they matter: at least the extent of the longest stream that it could be.
     pub size: u64,
-    /// When it was made.
+    /// When it was made; when it was last written to where the file system does not say.
     pub born: i64,
+    /// The file system says when it was made.
+    pub dated: bool,
     /// When it was last written to.
     pub mtime: i64,
     /// The time that its first record names.
@@ -120,11 +123,7 @@ fn rank(v: Verdict) -> u8 {
 }
 
 fn evidence(seen: Seen, c: &Candidate) -> u8 {
-    if c.same_file {
-        2
-    } else {
-        u8::from(seen.mtime <= c.mtime)
-    }
+    if c.same_file { 2 } else { u8::from(is_kept(seen, c)) }
 }
 
 /// The file was made more than a second after what the last common record names. Made within a second of when others
@@ -135,6 +134,11 @@ fn is_older_than_file(seen: Seen, c: &Candidate) -> bool {
     let coarse = |first: i64, last: i64| first % SECOND == 0 && last % SECOND == 0 && last - first <= SECOND;
     let several = at_once && seen.first.zip(c.last).is_some_and(|(first, last)| coarse(first, last));
     !several && c.last.is_some_and(|last| seen.born > last.saturating_add(SECOND))
+}
+
+/// The file's content was written no later than the stream's, and its times were kept: it was made after that.
+fn is_kept(seen: Seen, c: &Candidate) -> bool {
+    seen.mtime <= c.mtime && (c.same_file || !seen.dated || seen.mtime < seen.born)
 }
 
 /// The file took over the content before it went from where it was.
@@ -150,8 +154,10 @@ fn again(seen: Seen, c: &Candidate) -> Option<Verdict> {
         return part.then_some(Verdict::Copy(c.id));
     }
     let grown = c.same_file && seen.size > c.extent;
-    let kept = seen.mtime <= c.mtime || (c.same_file && (seen.touched || c.last.is_some()));
-    let older = is_older_than_file(seen, c) || is_left_over(seen, c);
+    let kept = is_kept(seen, c) || (c.same_file && (seen.touched || c.last.is_some()));
+    // Nobody else names the same part of a second.
+    let exact = c.last.is_some_and(|last| last % SECOND != 0);
+    let older = exact || is_older_than_file(seen, c) || is_left_over(seen, c);
     (grown || kept || older).then_some(Verdict::Same(c.id))
 }
 
@@ -162,7 +168,10 @@ fn beside(seen: Seen, c: &Candidate) -> Option<Verdict> {
     }
     let whole = seen.size >= c.extent;
     let left = c.lost.is_some() && is_left_over(seen, c);
-    let older = seen.mtime <= c.mtime || is_older_than_file(seen, c) || left;
+    if left && seen.size <= c.extent {
+        return Some(Verdict::Copy(c.id));
+    }
+    let older = is_kept(seen, c) || is_older_than_file(seen, c) || left;
     if whole && older && seen.born >= c.mtime {
         return Some(match () {
             () if seen.size == c.extent => Verdict::Copy(c.id),
@@ -185,6 +194,7 @@ mod tests {
         archive: false,
         size: 100,
         born: 100 * SECOND,
+        dated: true,
         mtime: 100 * SECOND,
         first: Some(80 * SECOND),
         quiet: true,
@@ -244,6 +254,18 @@ mod tests {
             ..LIVE
         };
         assert_eq!(judge(at_once, &[other]), Verdict::New, "two scripts in one second");
+        // The clock of the file system is coarse: the second file can bear the times of the first.
+        let same_tick = Seen {
+            born: 90 * SECOND,
+            mtime: 90 * SECOND,
+            ..UNTIMED
+        };
+        let silent = Candidate {
+            live: true,
+            mtime: 90 * SECOND,
+            ..SILENT
+        };
+        assert_eq!(judge(same_tick, &[silent]), Verdict::New, "two files of one moment");
     }
 
     #[test]

@@ -244,6 +244,7 @@ impl<'a> Pass<'a> {
             archive: true,
             size,
             born: self.tailer.table.age(self.id),
+            dated: f.is_some_and(|f| f.born != 0),
             mtime: f.map_or(0, |f| f.mtime),
             first: None,
             quiet: true,

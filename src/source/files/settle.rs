@@ -181,6 +181,7 @@ impl Tailer {
             archive: false,
             size: f.size,
             born: self.table.age(id),
+            dated: f.born != 0,
             mtime: f.mtime,
             first: self.first_time(start.get(..n).unwrap_or_default()),
             quiet: self.once || f.quiet(now) >= self.settings.finish_line_after,
