@@ -139,13 +139,10 @@ impl Tailer {
         for id in std::mem::take(&mut self.linked) {
             if self.table.get(id).is_some_and(|f| f.polled) {
                 self.linked.push(id);
-                self.check_path(id);
                 self.check(id, now);
             }
         }
-        for (dir, name) in std::mem::take(&mut self.dangling) {
-            self.consider(dir, &name, None, now);
-        }
+        self.poll_links(now);
         for id in self.open.clone() {
             self.check(id, now);
             self.close_if_idle(id, now);
@@ -203,15 +200,22 @@ impl Tailer {
         }
     }
 
-    /// Whether the path of a link still leads to the file; if not, its directory tells.
-    fn check_path(&mut self, id: FileId) {
-        let Some(f) = self.table.get(id).filter(|f| !f.gone) else {
-            return;
-        };
-        let (dir, inode) = (f.dir, f.inode());
-        let there = stat::of_path(&self.table.path(id)).is_ok_and(|look| (look.dev, look.ino) == inode);
-        if !there {
-            self.mark(dir);
+    /// Links change without a word from their directory: what each leads to is compared with what it led to.
+    fn poll_links(&mut self, now: Instant) {
+        for (dir, name) in std::mem::take(&mut self.links) {
+            let Some(path) = self.table.dir(dir).map(|d| d.path.join(&name)) else {
+                continue;
+            };
+            if !is_link(&path) {
+                continue;
+            }
+            let known = self.table.by_name(dir, &name).and_then(|id| self.table.get(id));
+            let leads = stat::of_path(&path).ok();
+            if known.map(|f| f.inode()) == leads.map(|l| (l.dev, l.ino)) {
+                self.links.insert((dir, name));
+            } else {
+                self.consider(dir, &name, None, now);
+            }
         }
     }
 
@@ -352,12 +356,12 @@ impl Tailer {
             return;
         }
         let link = listed.is_none_or(|(_, kind)| kind == FileType::Symlink) && is_link(&path);
+        if link && wanted {
+            self.links.insert((dir, name.to_os_string()));
+        }
         // What cannot be looked at now (a name that went again, a link that leads nowhere yet) is nothing.
         let Ok(look) = stat::of_path(&path) else {
             known.into_iter().for_each(|id| self.lose(id));
-            if link && wanted && self.dangling.len() < LISTED {
-                self.dangling.push((dir, name.to_os_string()));
-            }
             return;
         };
         if look.kind != FileType::RegularFile || (link && !self.may_follow(&path, false)) {

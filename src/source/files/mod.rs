@@ -139,8 +139,8 @@ pub struct Tailer {
     asking: Vec<FileId>,
     /// Links, whose changes no hint tells.
     linked: Vec<FileId>,
-    /// Names of links that lead nowhere yet.
-    dangling: Vec<(DirId, std::ffi::OsString)>,
+    /// Wanted names that are symbolic links, whether or not they lead anywhere.
+    links: std::collections::BTreeSet<(DirId, std::ffi::OsString)>,
     warned_of_depth: bool,
     /// Not all directories that changed were listed.
     listing: bool,
@@ -206,7 +206,7 @@ impl Tailer {
             denied: Vec::new(),
             asking: Vec::new(),
             linked: Vec::new(),
-            dangling: Vec::new(),
+            links: std::collections::BTreeSet::new(),
             warned_of_depth: false,
             listing: false,
             remembered: HashMap::new(),
