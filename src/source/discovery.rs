@@ -138,19 +138,23 @@ fn is_older_than_file(seen: Seen, c: &Candidate) -> bool {
 
 /// The file's content was written no later than the stream's, and its times were kept: it was made after that.
 fn is_kept(seen: Seen, c: &Candidate) -> bool {
-    seen.mtime <= c.mtime && (c.same_file || !seen.dated || seen.mtime < seen.born)
+    // What has more than the stream had when it was written to last was not made of it before that.
+    let within = seen.size <= c.extent;
+    seen.mtime <= c.mtime && (c.same_file || (within && (!seen.dated || seen.mtime < seen.born)))
 }
 
 /// The file took over the content before it went from where it was.
 fn is_left_over(seen: Seen, c: &Candidate) -> bool {
-    c.rotated && c.lost.is_none_or(|lost| seen.born <= lost)
+    // Times that were kept from a later writing say that the same was written once more.
+    let once_more = seen.dated && seen.mtime < seen.born && seen.mtime > c.mtime && seen.size <= c.extent;
+    c.rotated && !c.same_file && !once_more && c.lost.is_none_or(|lost| seen.born <= lost)
 }
 
 /// Whether the file is `c`, of which no other file is known.
 fn again(seen: Seen, c: &Candidate) -> Option<Verdict> {
     if !c.at_cursor {
         // What was read of the original while the copy was made is not in the copy.
-        let part = c.equal && seen.size < c.offset && is_left_over(seen, c) && !seen.ship_copies;
+        let part = c.equal && seen.size < c.offset && c.lost.is_some() && is_left_over(seen, c) && !seen.ship_copies;
         return part.then_some(Verdict::Copy(c.id));
     }
     let grown = c.same_file && seen.size > c.extent;

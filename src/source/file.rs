@@ -99,6 +99,8 @@ pub struct File {
     pub touched: bool,
     /// The store has all its lines that were asked for, and is to be asked for more.
     pub asking: bool,
+    /// It was there when nothing was known yet.
+    pub at_first: bool,
     /// The state has its present path, size and time.
     pub kept: bool,
 }

@@ -56,6 +56,18 @@ impl Steps {
         }
     }
 
+    /// These numbers for lines that begin below `at`, and those of `further` for the others.
+    #[must_use]
+    pub fn and_then(&self, at: u64, further: &Steps) -> Steps {
+        let mut steps: Vec<Step> = self.0.iter().copied().take_while(|s| s.to < at).collect();
+        let number = self.0.iter().find(|s| s.to >= at).map_or(0, |s| s.number);
+        if at > 0 && (number > 0 || further.0.iter().any(|s| s.to > at)) {
+            steps.push(Step { to: at, number });
+        }
+        steps.extend(further.0.iter().copied().filter(|s| s.to > at));
+        Steps(steps)
+    }
+
     /// The steps, rising.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Step> + '_ {
         self.0.iter().copied()
@@ -76,6 +88,21 @@ mod tests {
         }
         assert_eq!(steps.at(1000), 0);
         assert_eq!(Steps::of(steps.iter().collect()), steps);
+    }
+
+    #[test]
+    fn numbers_of_further_lines_leave_those_before_as_they_are() {
+        let numbered = |given: &[(u64, u32)]| {
+            let mut steps = Steps::default();
+            given.iter().for_each(|(offset, number)| steps.push(*offset, *number));
+            steps
+        };
+        let (old, new) = (numbered(&[(0, 4), (10, 2)]), numbered(&[(0, 9), (10, 9), (20, 9), (30, 1)]));
+        let joined = old.and_then(20, &new);
+        assert_eq!([0, 10, 20, 30, 40].map(|o| joined.at(o)), [4, 2, 9, 1, 0]);
+        let joined = Steps::default().and_then(20, &new);
+        assert_eq!([0, 10, 20, 30, 40].map(|o| joined.at(o)), [0, 0, 9, 1, 0]);
+        assert_eq!(old.and_then(20, &Steps::default()).at(20), 0);
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Table {
             ready: false,
             touched: false,
             asking: false,
+            at_first: false,
             kept: false,
         });
         let files = &self.files;

@@ -24,6 +24,7 @@ mod harness;
 mod mcp;
 mod meaning;
 mod metrics;
+mod model_files;
 mod monitor;
 mod notes_agent;
 mod place;

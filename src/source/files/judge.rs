@@ -10,7 +10,7 @@ use super::super::identity::{self, Head};
 use super::super::survey::{Rival, Survey};
 use super::super::table::{File, FileId, Held, Role};
 use super::super::window::BLOCK;
-use super::super::{Cursor, HEAD, NEAR, Room, Steps, StreamId, archive, names};
+use super::super::{Cursor, HEAD, NEAR, Room, Steps, StreamEntry, StreamId, archive, names};
 use super::{MAX_OPEN, Tailer};
 
 /// Files that are judged in a turn, at most.
@@ -36,14 +36,26 @@ impl Tailer {
         let turn = self.unjudged.len().min(if waits { MEANWHILE } else { AT_ONCE });
         self.sorted = self.unjudged.len() - turn;
         for _ in 0..turn {
-            self.fresh &= self.first != Some(0);
+            self.end_first_look();
             self.first = self.first.map(|left| left.saturating_sub(1));
             if let Some(id) = self.unjudged.pop_front() {
                 self.judge(id);
                 self.table.rest(id);
             }
         }
-        self.fresh &= self.first != Some(0);
+        self.end_first_look();
+    }
+
+    /// Once what was there at first is judged, what appears is new: also in later lives.
+    fn end_first_look(&mut self) {
+        if self.fresh && self.first == Some(0) {
+            self.fresh = false;
+            self.intake.remember(StreamEntry {
+                id: self.streams.next_id(),
+                archive: true,
+                ..StreamEntry::default()
+            });
+        }
     }
 
     fn judge(&mut self, id: FileId) {

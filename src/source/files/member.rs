@@ -159,6 +159,10 @@ impl<'a> Pass<'a> {
                 );
             }
             Verdict::Wait(_) => self.looked.wait = true,
+            Verdict::Fork(of) if wanted.is_some() => {
+                let stream = self.fork(of, member);
+                self.plan(wanted.unwrap_or_default(), stream);
+            }
             Verdict::Copy(of) | Verdict::Fork(of) => {
                 let rotated = candidates.iter().any(|c| c.id == of && c.lost.is_some());
                 self.looked.copied += if rotated { 0 } else { found.lines };
@@ -189,7 +193,7 @@ impl<'a> Pass<'a> {
         window: &mut Window,
         head: Head,
     ) -> io::Result<Option<Answer>> {
-        if !self.tailer.must_ask(rivals, window.bytes()) {
+        if self.is_at_first() || !self.tailer.must_ask(rivals, window.bytes()) {
             return Ok(Some(Answer {
                 least: Vec::new(),
                 further: false,
@@ -235,6 +239,11 @@ impl<'a> Pass<'a> {
         }
         let whole = ended && survey.position() == size;
         Ok((survey.finish(whole, true), size))
+    }
+
+    /// Whether the archive was there when nothing was known yet.
+    fn is_at_first(&self) -> bool {
+        self.tailer.table.get(self.id).is_some_and(|f| f.at_first)
     }
 
     /// What the archive is like.
@@ -296,6 +305,54 @@ impl<'a> Pass<'a> {
     }
 
     fn begin(&mut self, head: Head, member: Option<&Path>) -> StreamId {
+        let identity = Identity {
+            head: head.hash,
+            head_len: head.len,
+            steps: Steps::default(),
+            numbered: None,
+            blind: self.is_at_first(),
+            marks: Marks::default(),
+            cursor: Cursor::default(),
+            start: 0,
+            dev: 0,
+            ino: 0,
+            born_at: 0,
+            born: self.tailer.scan,
+            finished: false,
+            script: None,
+            parked: None,
+        };
+        self.enter(identity, member)
+    }
+
+    /// A copy that has more than its original: the rest is delivered.
+    fn fork(&mut self, of: StreamId, member: Option<&Path>) -> StreamId {
+        let head = Head { hash: 0, len: 0 };
+        let Some(k) = self.tailer.streams.get(of) else {
+            return self.begin(head, member);
+        };
+        let identity = Identity {
+            head: k.head,
+            head_len: k.head_len(),
+            steps: k.steps(),
+            numbered: None,
+            blind: k.is_blind(),
+            marks: k.marks().cloned().unwrap_or_default(),
+            cursor: k.cursor,
+            start: k.start(),
+            dev: 0,
+            ino: 0,
+            born_at: 0,
+            born: self.tailer.scan,
+            finished: false,
+            script: None,
+            parked: None,
+        };
+        self.enter(identity, member)
+    }
+
+    /// A stream that lies in the archive.
+    fn enter(&mut self, identity: Identity, member: Option<&Path>) -> StreamId {
         let mtime = self.seen(0).mtime;
         let t = &mut *self.tailer;
         let id = t.streams.next_id();
@@ -313,22 +370,12 @@ impl<'a> Pass<'a> {
             counted: true,
             unwanted: false,
         };
+        let script = super::unlike_name(names::script(name), path.file_name().unwrap_or_default());
         let identity = Identity {
-            head: head.hash,
-            head_len: head.len,
-            steps: Steps::default(),
-            numbered: None,
-            blind: t.fresh,
-            marks: Marks::default(),
-            cursor: Cursor::default(),
-            start: 0,
-            dev: 0,
             ino: id,
-            born_at: 0,
-            born: t.scan,
-            finished: false,
-            script: super::unlike_name(names::script(name), path.file_name().unwrap_or_default()),
+            script,
             parked: Some(parked),
+            ..identity
         };
         t.streams.add(id, identity);
         t.remember(id, path, 0, mtime);

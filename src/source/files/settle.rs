@@ -70,9 +70,8 @@ impl Tailer {
         if n < buffer.len() && self.may_finish(id) {
             next.extend(digest.unfinished().filter(|l| l.end > numbered));
         }
-        let (born, waited) = self.table.get(id).map_or((0, Duration::ZERO), |f| {
-            (self.table.age(id).min(f.mtime), f.quiet(Instant::now()))
-        });
+        let waited = self.table.get(id).map_or(Duration::ZERO, |f| f.quiet(Instant::now()));
+        let born = self.content_born(id);
         self.ask_lines(&next, head, born).or_else(|| {
             // What only the agent still has is read now, under numbers that nobody else gives.
             let gone = self.table.get(id).is_some_and(|f| f.gone) && waited >= PATIENCE;
@@ -82,6 +81,18 @@ impl Tailer {
                 further: true,
             })
         })
+    }
+
+    /// When the file's content began, as far as is known, nanoseconds since the epoch: what was stored before that is
+    /// none of it. That of a file that was rewritten in place began when the old one was seen to be gone.
+    fn content_born(&self, id: FileId) -> i64 {
+        let Some(f) = self.table.get(id) else { return 0 };
+        let before = self.streams.by_inode(f.inode().0, f.inode().1).and_then(|s| self.streams.get(s));
+        match before.filter(|k| k.born_at() == f.born).and_then(|k| k.parked()) {
+            Some(parked) if parked.lost != 0 => parked.lost,
+            Some(_) => f.mtime,
+            None => self.table.age(id).min(f.mtime),
+        }
     }
 
     /// Asks the store for these lines, of a file that was made at `born`.

@@ -28,6 +28,9 @@ impl Tailer {
             self.set_role(id, Role::Unpacked(Box::default()));
             return self.settle_archive(id);
         }
+        if let Some(f) = self.table.get_mut(id) {
+            f.at_first |= self.fresh;
+        }
         self.put_off(id, Instant::now());
     }
 
@@ -261,7 +264,7 @@ impl Tailer {
         let gone: Vec<(u64, u64)> = self
             .remembered
             .keys()
-            .filter(|(dev, ino)| self.table.by_inode(*dev, *ino).is_none())
+            .filter(|(dev, ino)| *ino != 0 && self.table.by_inode(*dev, *ino).is_none())
             .copied()
             .collect();
         for inode in gone {
