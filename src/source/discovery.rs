@@ -13,7 +13,7 @@
 //! Equal content alone makes no copy: a nightly job says the same each night, six scripts say the same in one second. So
 //! it is asked whether the file's content is *older than the file*. It is,
 //!
-//! * where the file was last written before the stream was: its times were kept (`mv`, `cp -p`, gzip, logrotate), or it
+//! * where the file was last written when the stream was: its times were kept (`mv`, `cp -p`, gzip, logrotate), or it
 //!   is the stream's very file (same inode, made at the same instant) that has only grown;
 //! * where its last record names a time, and the file was made more than [`SECOND`] after that: whoever wrote the file
 //!   then did not write that record then;
@@ -136,11 +136,13 @@ fn is_older_than_file(seen: Seen, c: &Candidate) -> bool {
     !several && c.last.is_some_and(|last| seen.born > last.saturating_add(SECOND))
 }
 
-/// The file's content was written no later than the stream's, and its times were kept: it was made after that.
+/// The file was last written to when the stream was, to the second where no more was kept, and was made after that.
 fn is_kept(seen: Seen, c: &Candidate) -> bool {
     // What has more than the stream had when it was written to last was not made of it before that.
     let within = seen.size <= c.extent;
-    seen.mtime <= c.mtime && (c.same_file || (within && (!seen.dated || seen.mtime < seen.born)))
+    let seconds = |t: i64| t - t.rem_euclid(SECOND);
+    let at_once = seen.mtime == c.mtime || seen.mtime == seconds(c.mtime);
+    at_once && (c.same_file || (within && (!seen.dated || seen.mtime < seen.born)))
 }
 
 /// The file took over the content before it went from where it was.

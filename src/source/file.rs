@@ -99,6 +99,10 @@ pub struct File {
     pub touched: bool,
     /// The store has all its lines that were asked for, and is to be asked for more.
     pub asking: bool,
+    /// Its first line names no time.
+    pub untimed: bool,
+    /// The store has its beginning from streams that nobody remembers.
+    pub held_before: bool,
     /// It was there when nothing was known yet.
     pub at_first: bool,
     /// The state has its present path, size and time.

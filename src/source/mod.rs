@@ -211,7 +211,7 @@ pub struct StreamEntry {
     pub steps: Steps,
     /// Lines that end behind this offset have no number yet; `None`: all have one, 0 where `steps` says nothing.
     pub numbered: Option<u64>,
-    /// Its numbers were given without a question to the store.
+    /// The store may have its beginning from streams that are not remembered.
     pub blind: bool,
     /// The chain at some offsets of its content.
     pub marks: Marks,

@@ -211,10 +211,17 @@ impl Known {
         self.rare.as_ref()?.company.as_deref()
     }
 
-    /// Whether its numbers were given without a question to the store.
+    /// Whether the store may have its beginning from streams that are not remembered.
     #[must_use]
     pub fn is_blind(&self) -> bool {
         self.rare.as_ref().is_some_and(|r| r.blind)
+    }
+
+    /// Lines up to here have numbers, if not all have.
+    pub fn number_to(&mut self, to: u64) {
+        if let Some(rare) = &mut self.rare {
+            rare.numbered = rare.numbered.map(|at| at.max(to));
+        }
     }
 
     pub fn set_numbers(&mut self, steps: Steps, numbered: Option<u64>, company: Option<Vec<StreamId>>) {
@@ -568,8 +575,20 @@ impl Streams {
                     kept += 1;
                 }
                 _ => {
+                    let head = self.get(id).map(Known::first);
                     self.remove(id);
                     forgotten.push(id);
+                    // Of this beginning not all is remembered any more.
+                    let alike: Vec<StreamId> = head
+                        .into_iter()
+                        .flat_map(|h| self.with_head(h))
+                        .map(|(id, _)| id)
+                        .collect();
+                    for other in alike {
+                        if let Some(k) = self.get_mut(other) {
+                            k.set_blind(true);
+                        }
+                    }
                 }
             }
         }

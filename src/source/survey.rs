@@ -167,6 +167,8 @@ pub struct Survey {
     steps: Steps,
     /// The least numbers that the store gives, by the offset at which a line begins.
     held: Vec<(u64, u32)>,
+    /// Where the last of these lines ends.
+    held_to: u64,
     /// The least number of all lines behind these.
     held_behind: u32,
     /// Offsets at which chains are compared, falling, and of whom.
@@ -216,6 +218,7 @@ impl Survey {
             numbered,
             steps,
             held: Vec::new(),
+            held_to: 0,
             held_behind: 0,
             points,
             last: numbered,
@@ -231,9 +234,9 @@ impl Survey {
         self.last > self.numbered
     }
 
-    /// Lines that the store has have at least these numbers.
-    pub fn above(&mut self, held: Vec<(u64, u32)>) {
-        self.held = held;
+    /// Lines that the store has, the last of which ends before `to`, have at least these numbers.
+    pub fn above(&mut self, held: Vec<(u64, u32)>, to: u64) {
+        (self.held, self.held_to) = (held, to);
     }
 
     /// Lines behind those of [`Survey::above`] have at least this number.
@@ -251,17 +254,14 @@ impl Survey {
     #[must_use]
     pub fn is_done(&self) -> bool {
         let at = self.position();
-        self.rivals.iter().all(|r| r.is_done(at)) && self.held.last().is_none_or(|l| at > l.0)
+        self.rivals.iter().all(|r| r.is_done(at)) && at >= self.held_to
     }
 
     /// The offset behind which nothing more can be found out.
     #[must_use]
     pub fn reach(&self) -> u64 {
-        self.rivals
-            .iter()
-            .map(|r| r.extent().max(r.cursor.offset))
-            .max()
-            .unwrap_or(0)
+        let rivals = self.rivals.iter().map(|r| r.extent().max(r.cursor.offset)).max();
+        rivals.unwrap_or(0).max(self.held_to)
     }
 
     /// Takes in the bytes at the present position.

@@ -100,6 +100,8 @@ impl Table {
             ready: false,
             touched: false,
             asking: false,
+            untimed: false,
+            held_before: false,
             at_first: false,
             kept: false,
         });

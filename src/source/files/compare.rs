@@ -296,7 +296,8 @@ impl Tailer {
         let rivals: Vec<Rival> = company.into_iter().filter_map(|c| self.rival(c)).collect();
         let mut survey = Survey::new(rivals, start, from, numbered, steps);
         let asking = asked.as_ref().is_some_and(|a| a.further);
-        survey.above(asked.map(|a| a.least).unwrap_or_default());
+        let (least, to) = asked.map(|a| (a.least, a.to)).unwrap_or_default();
+        survey.above(least, to);
         let to = size.min(numbered.max(cursor.offset) + AT_ONCE);
         let mut buffer = std::mem::take(&mut self.comparisons.buffer);
         while survey.position() < to || (survey.position() < size && !survey.has_advanced()) {

@@ -251,12 +251,14 @@ impl Tailer {
         };
         let rivals: Vec<Rival> = rivals.into_iter().filter_map(|r| self.rival(r)).collect();
         let mut survey = Survey::new(rivals, 0, Cursor::default(), 0, Steps::default());
-        if let Some(asked) = asked {
-            survey.above(asked.least);
-            if let Some(f) = self.table.get_mut(id) {
-                f.asking = asked.further;
-            }
+        let further = asked.as_ref().is_some_and(|a| a.further);
+        let (least, to) = asked.map(|a| (a.least, a.to)).unwrap_or_default();
+        let untimed = !self.names_time(start);
+        if let Some(f) = self.table.get_mut(id) {
+            (f.asking, f.held_before) = (further || (self.fresh && untimed), !least.is_empty());
+            f.untimed = untimed;
         }
+        survey.above(least, to);
         self.survey(id, head, survey, file);
     }
 

@@ -136,8 +136,9 @@ impl<'a> Pass<'a> {
         }
         let rivals: Vec<Rival> = rivals.into_iter().filter_map(|r| self.tailer.rival(r)).collect();
         let mut survey = Survey::new(rivals, 0, Cursor::default(), 0, Steps::default());
+        let held_before = !answer.least.is_empty();
         let behind = answer.least.last().filter(|_| answer.further).map_or(0, |l| l.1);
-        survey.above(answer.least);
+        survey.above(answer.least, answer.to);
         survey.above_behind(behind);
         let (found, size) = self.pass_through(reader, window.bytes(), survey, behind > 0)?;
         let candidates: Vec<Candidate> = found
@@ -153,10 +154,11 @@ impl<'a> Pass<'a> {
                 if found.ended && cursor.offset >= size {
                     return self.leave(stream, cursor);
                 }
-                self.plan(
-                    wanted.unwrap_or_else(|| member.map(Path::to_path_buf).unwrap_or_default()),
-                    stream,
-                );
+                let known = self.tailer.streams.get(stream).map(|k| k.steps()).unwrap_or_default();
+                let steps = known.and_then(cursor.offset, &found.steps);
+                self.tailer.set_numbers(stream, &Found { steps, ..found }, false);
+                let name = wanted.unwrap_or_else(|| member.map(Path::to_path_buf).unwrap_or_default());
+                self.plan(name, stream);
             }
             Verdict::Wait(_) => self.looked.wait = true,
             Verdict::Fork(of) if wanted.is_some() => {
@@ -173,6 +175,9 @@ impl<'a> Pass<'a> {
                 if let Some(name) = wanted {
                     let stream = self.begin(head, member);
                     self.tailer.set_numbers(stream, &found, false);
+                    if let Some(k) = self.tailer.streams.get_mut(stream).filter(|_| held_before) {
+                        k.set_blind(true);
+                    }
                     self.plan(name, stream);
                 }
             }
@@ -196,6 +201,7 @@ impl<'a> Pass<'a> {
         if self.is_at_first() || !self.tailer.must_ask(rivals, window.bytes()) {
             return Ok(Some(Answer {
                 least: Vec::new(),
+                to: 0,
                 further: false,
             }));
         }

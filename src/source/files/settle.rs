@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Answer {
     /// The least numbers of lines, by the offset at which a line begins.
     pub least: Vec<(u64, u32)>,
+    /// Behind the last of these lines.
+    pub to: u64,
     /// It has all that were asked for; there may be more.
     pub further: bool,
 }
@@ -41,12 +43,17 @@ impl Tailer {
     /// Whether the store has to say how many streams had the beginning before: where nothing here remembers it. A
     /// beginning that names its time needs no question: who else had it wrote in that same second, and is remembered.
     pub(super) fn must_ask(&self, rivals: &[StreamId], start: &[u8]) -> bool {
-        if self.fresh || self.intake.time_of(first_line(start)).is_some() {
+        if self.fresh || self.names_time(start) {
             return false;
         }
         rivals
             .iter()
             .all(|r| self.streams.get(*r).is_none_or(super::super::streams::Known::is_blind))
+    }
+
+    /// Whether the first line names a time.
+    pub(super) fn names_time(&self, start: &[u8]) -> bool {
+        self.intake.time_of(first_line(start)).is_some()
     }
 
     /// Asks the store for the file's next lines behind `numbered`. `None`: it has not answered yet.
@@ -71,13 +78,19 @@ impl Tailer {
             next.extend(digest.unfinished().filter(|l| l.end > numbered));
         }
         let waited = self.table.get(id).map_or(Duration::ZERO, |f| f.quiet(Instant::now()));
-        let born = self.content_born(id);
+        // What was appended began no earlier than the file was written to last.
+        let born = if numbered > 0 {
+            self.table.get(id).map_or(0, |f| f.mtime)
+        } else {
+            self.content_born(id)
+        };
         self.ask_lines(&next, head, born).or_else(|| {
             // What only the agent still has is read now, under numbers that nobody else gives.
             let gone = self.table.get(id).is_some_and(|f| f.gone) && waited >= PATIENCE;
             let unique = (wall() / 1_000_000_000) as u32;
             gone.then(|| Answer {
                 least: next.iter().map(|l| (l.start, unique)).collect(),
+                to: next.last().map_or(0, |l| l.end + 1),
                 further: true,
             })
         })
@@ -87,7 +100,10 @@ impl Tailer {
     /// none of it. That of a file that was rewritten in place began when the old one was seen to be gone.
     fn content_born(&self, id: FileId) -> i64 {
         let Some(f) = self.table.get(id) else { return 0 };
-        let before = self.streams.by_inode(f.inode().0, f.inode().1).and_then(|s| self.streams.get(s));
+        let before = self
+            .streams
+            .by_inode(f.inode().0, f.inode().1)
+            .and_then(|s| self.streams.get(s));
         match before.filter(|k| k.born_at() == f.born).and_then(|k| k.parked()) {
             Some(parked) if parked.lost != 0 => parked.lost,
             Some(_) => f.mtime,
@@ -108,17 +124,23 @@ impl Tailer {
         if asked.is_empty() {
             return Some(Answer {
                 least: Vec::new(),
+                to: 0,
                 further: false,
             });
         }
         let held = self.intake.held(&asked, born / 1000)?;
+        tracing::debug!(?asked, ?held, born, "the store was asked");
         let least: Vec<(u64, u32)> = lines
             .iter()
             .zip(held)
             .map_while(|(line, number)| Some((line.start, number?.saturating_add(1))))
             .collect();
         let further = least.len() == lines.len();
-        Some(Answer { least, further })
+        let to = lines
+            .get(..least.len())
+            .and_then(<[Line]>::last)
+            .map_or(0, |l| l.end + 1);
+        Some(Answer { least, to, further })
     }
 
     /// The time that the last record below `to` names, nanoseconds since the epoch.
@@ -243,7 +265,7 @@ impl Tailer {
             Ok(Cursor::default())
         };
         let Ok(cursor) = cursor else { return self.unjudge(id) };
-        let ((dev, ino), asking) = (f.inode(), f.asking);
+        let ((dev, ino), asking, held_before) = (f.inode(), f.asking, f.held_before);
         // Streams whose reading began further down have lines of their own alone, unless another began at that place.
         let alone = cursor.offset > 0 && found.rivals.is_empty();
         let identity = Identity {
@@ -251,7 +273,7 @@ impl Tailer {
             head_len: head.len,
             steps: super::super::Steps::default(),
             numbered: (cursor.offset > 0 && !alone).then_some(cursor.offset),
-            blind: self.fresh,
+            blind: self.fresh || held_before,
             marks: Marks::default(),
             cursor,
             start: cursor.offset,
@@ -267,6 +289,11 @@ impl Tailer {
         self.streams.add(stream, identity);
         if cursor.offset == 0 {
             self.set_numbers(stream, found, asking);
+            let size = self.table.get(id).map_or(0, |f| f.size);
+            if let Some(k) = self.streams.get_mut(stream).filter(|_| self.fresh) {
+                // What is there at the first look has its numbers without the store.
+                k.number_to(size);
+            }
         }
         self.attach(id, stream, file);
     }
@@ -277,12 +304,16 @@ impl Tailer {
         let (cursor, steps) = (k.cursor, k.steps());
         let others = || found.rivals.iter().filter(|r| r.id != stream);
         let alike = |r: &Rival| r.start == k.start() && (!r.parted || r.common >= cursor.offset);
+        // Of a beginning that is not remembered whole the store may have more.
+        let asking = k.is_blind() && self.table.get(id).is_some_and(|f| f.untimed);
         let numbered = match k.numbered() {
             Some(to) => Some(to),
+            None if asking => Some(cursor.offset),
             None => others().any(alike).then_some(cursor.offset),
         };
         if let Some(k) = self.streams.get_mut(stream) {
             k.set_numbers(steps, numbered, None);
+            k.set_asking(asking);
         }
         self.attach(id, stream, file);
     }
