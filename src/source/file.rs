@@ -44,6 +44,8 @@ pub enum Held {
     Open,
     /// An unterminated line.
     Partial,
+    /// NUL bytes that may become text.
+    Nuls,
 }
 
 /// A device number as the kernel keeps it: the number that `stat` gives is spread over 64 bits.
@@ -119,6 +121,8 @@ pub struct Busy {
     /// Without a line feed between the cursor and here; 0 where that is not known.
     pub scanned: u64,
     pub held: Held,
+    /// Since when NUL bytes stand at the cursor, and where; they are passed over later.
+    pub nuls: Option<(u64, Instant)>,
     /// It was left with more to read the last time.
     pub flowing: bool,
     /// When no name led to it any more, nanoseconds since the epoch; 0 while one does.
@@ -212,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_file_at_rest_is_small() {
-        assert!(size_of::<Option<File>>() <= 96, "{}", size_of::<Option<File>>());
+        assert!(size_of::<Option<File>>() <= 104, "{}", size_of::<Option<File>>());
     }
 
     #[test]

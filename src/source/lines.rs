@@ -6,7 +6,7 @@
 //! parser. Blank lines hold no record: they are skipped and counted. NUL bytes come from holes (a file truncated under
 //! a writer that does not append) and from torn blocks (power loss). A run of at least [`NUL_RUN`] of them ends a
 //! line, and they are skipped and counted wherever a line could begin; so a torn record and the one written after it
-//! are two.
+//! are two. In a live file they wait first ([`Ends::nuls_wait`]): they may be pages that a writer has yet to fill.
 //!
 //! # What is an item
 //!
@@ -64,6 +64,8 @@ pub enum Rest {
     Open,
     /// The window's rest is the beginning of a line longer than the limit.
     Long,
+    /// NUL bytes that may still become text.
+    Nuls,
 }
 
 /// The outcome of [`split`], beside the items.
@@ -93,6 +95,8 @@ pub fn split(data: &[u8], offset: u64, before: Chain, end: End, max_line: usize,
 pub struct Ends {
     pub wanted: usize,
     pub ends: Vec<(u64, Chain)>,
+    /// NUL bytes may still become text (a writer that maps its file, a network file system): they are not passed over.
+    pub nuls_wait: bool,
 }
 
 /// As [`split`], and takes note in `ends` of lines that are not blank, those included that are not consumed yet.
@@ -109,11 +113,16 @@ pub fn split_marking(
     let nuls = memchr(0, data).is_some();
     let mut at = 0;
     loop {
+        if nuls && grouper.waits(at, end) {
+            return grouper.wait_for_text(at);
+        }
         let start = if nuls { grouper.skip_nuls(at) } else { at };
         let Some(rest) = data.get(start..).filter(|r| !r.is_empty()) else {
             return grouper.finish(start, &[], end);
         };
         match line_end(rest, nuls) {
+            // What ends the line may become its text.
+            Some((len, 0)) if grouper.waits(start + len, end) => return grouper.wait_for_text(start),
             Some((len, terminator)) => {
                 grouper.line(start, start + len, start + len + terminator);
                 at = start + len + terminator;
@@ -306,6 +315,24 @@ impl<'a> Grouper<'a> {
         self.done.nul_bytes += std::mem::take(&mut self.ahead.nul_bytes);
         self.done.blank_lines += std::mem::take(&mut self.ahead.blank_lines);
         self.done.cut_bytes += std::mem::take(&mut self.ahead.cut_bytes);
+    }
+
+    /// Whether NUL bytes stand at `at` that may become text: in a live file those at its end always may.
+    fn waits(&self, at: usize, end: End) -> bool {
+        let rest = self.data.get(at..).unwrap_or_default();
+        match end {
+            _ if rest.first() != Some(&0) => false,
+            End::Final => false,
+            End::More => self.ends.nuls_wait,
+            End::Live | End::Quiet => self.ends.nuls_wait || rest.iter().all(|b| *b == 0),
+        }
+    }
+
+    /// What stands below `at` is taken, the rest waits.
+    fn wait_for_text(mut self, at: usize) -> Split {
+        self.close(at);
+        self.done.rest = Rest::Nuls;
+        self.done
     }
 
     /// All complete lines are taken; `partial` begins at `at`.

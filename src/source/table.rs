@@ -1,6 +1,6 @@
 //! The files and directories that are followed, in tables small enough for tens of thousands of idle files.
 //!
-//! A file *at rest* (closed, and read to its end or waiting for its turn) is 96 bytes, its name, and two entries of an
+//! A file *at rest* (closed, and read to its end or waiting for its turn) is 104 bytes, its name, and two entries of an
 //! [`Index`]. What is needed only while something happens to it ([`Busy`]) is made when that begins and given back when
 //! it is over.
 
@@ -190,6 +190,7 @@ impl Table {
                 peak: f.size,
                 scanned: 0,
                 held: Held::No,
+                nuls: None,
                 flowing: false,
                 gone_at: 0,
                 fd: None,

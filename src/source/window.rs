@@ -75,6 +75,7 @@ impl Window {
         self.items.clear();
         self.ends.ends.clear();
         self.ends.wanted = 0;
+        self.ends.nuls_wait = false;
     }
 
     /// Moves the front up to `offset`, over bytes that are filled in; whether they were there.

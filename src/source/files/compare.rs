@@ -28,7 +28,7 @@ const FOOT: u64 = 64 << 10;
 /// What a comparison is for.
 enum Aim {
     /// To say what the file is.
-    Judge(Head, Survey),
+    Judge(Head, Box<Survey>),
     /// To say whether it still has what was read of its stream.
     Again(StreamId, Box<Digest>, Cursor),
 }
@@ -127,7 +127,7 @@ impl Tailer {
         let mut comparison = Comparison {
             id,
             to: survey.reach().min(size),
-            aim: Aim::Judge(head, survey),
+            aim: Aim::Judge(head, Box::new(survey)),
             file,
         };
         if comparison.left() > AT_ONCE {

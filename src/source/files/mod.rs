@@ -21,15 +21,30 @@
 //! their directory, and a `stat` each `poll_interval` where not. A file that grew lately is looked at every [`TICK`]
 //! through its open descriptor; hints are then collected, not waited for.
 //!
+//! # Identity
+//!
+//! No first line, inode, path, name or time decides alone; all of the content does (`super::chain`, `super::survey`,
+//! `super::discovery`). Claims, and why they hold:
+//!
+//! 1. *Each line of each file is stored once, whatever other files begin with.* A key holds the chain of all content up
+//!    to its line, so it can only meet the key of a line with the same content before it; and of streams that share a
+//!    line each gives it another number (`survey`), since the one that is numbered later sees the other: its file is
+//!    compared byte by byte, its marks tell where the file is gone, and where neither tells the line counts as common.
+//! 2. *The set of keys of a set of files does not depend on the order of discovery.* `k` streams that share a line have it
+//!    under 0 … `k - 1`, whoever is first. After the loss of the state the files of the first look count from 0: their
+//!    lines have the keys they had. What appears later, or is appended, goes on behind the highest number that the store
+//!    has since before the file was made.
+//! 3. *A copy is one, was made after its original, and is counted.* See `discovery`.
+//! 4. *Numbers outlive what they were given for.* They are durable with the stream, no later than the cursor; a stream
+//!    that is forgotten makes those with its head ask the store.
+//!
 //! # Where data can be lost, or doubled
 //!
 //! 1. A file that was unlinked, or overwritten by a rename, before the agent opened it is gone; if its size had been
 //!    seen, the difference is counted as unread. 2. A file rewritten in place loses what was not read of it, unless a
 //!    copy appears. 3. A file rewritten with exactly the bytes that were there, and more, looks as if it had grown.
-//!    4. Two files of the same beginning without any time in it, of which the second appears while the first holds no
-//!    more than that beginning, are one until they differ. 5. Of files with equal heads the generation depends on which
-//!    was seen first; with times in the lines there is none but 0. 6. Hold and generation memory end with the last
-//!    [`REMEMBERED`](super::streams::REMEMBERED) streams that nothing refers to.
+//!    4. A copy that names no time and did not keep its times is a stream of its own. 5. Of beginnings that name no time,
+//!    and whose other files are gone, a file that was written while no state was there counts from 0.
 
 mod compare;
 mod follow;

@@ -98,6 +98,7 @@ impl Tailer {
         match f.held() {
             Held::No => None,
             Held::Open => Some(grew + QUIET),
+            Held::Nuls => f.busy()?.nuls.map(|(_, since)| since + self.settings.finish_line_after),
             Held::Partial if self.is_final(id) => Some(grew + self.settings.finish_line_after),
             Held::Partial => None,
         }
@@ -303,6 +304,7 @@ impl Tailer {
             Err(error) => return Ok(Some(Err(error))),
         }
         self.want_marks(stream.id, window);
+        window.ends.nuls_wait = self.nuls_wait(id, file, size, cursor);
         if !self.worth_reading(id, file, size, cursor) {
             return Ok(Some(Ok(Taken::Drained)));
         }
@@ -325,13 +327,33 @@ impl Tailer {
                 parcel = window.parcel(cursor, end, self.max_line);
                 self.deliver(stream, window, &parcel, &mut cursor, id)?;
             }
-            if ended {
+            let nuls = parcel.split.rest == Rest::Nuls;
+            if ended || nuls {
+                let more = more && !nuls;
                 self.note_end(id, window.position(), parcel.split.rest, cursor);
                 return Ok(Some(Ok(if more { Taken::More } else { Taken::Drained })));
             }
             if cursor.offset - from >= BLOCK as u64 / 2 && parcel.split.rest != Rest::Long {
+                if let Some(b) = self.table.busy(id) {
+                    // A run of NULs that is passed over goes on.
+                    b.nuls = b.nuls.map(|(_, since)| (cursor.offset, since));
+                }
                 return Ok(Some(Ok(Taken::More)));
             }
+        }
+    }
+
+    /// Whether NUL bytes at the cursor wait to become text: until they have stood there for `finish_line_after`, with text
+    /// behind them. At the end of a live file they wait for ever, as a line without an end does.
+    fn nuls_wait(&mut self, id: FileId, file: &fs::File, size: u64, cursor: Cursor) -> bool {
+        if self.may_finish(id) {
+            return false;
+        }
+        let waited = self.table.get(id).and_then(File::busy).and_then(|b| b.nuls);
+        let patience = self.settings.finish_line_after;
+        match waited.filter(|(at, _)| *at == cursor.offset) {
+            Some((_, since)) if self.once || since.elapsed() >= patience => !has_text(file, cursor.offset, size),
+            _ => true,
         }
     }
 
@@ -372,14 +394,23 @@ impl Tailer {
     }
 
     fn note_end(&mut self, id: FileId, position: u64, rest: Rest, cursor: Cursor) {
+        let (patience, once) = (self.settings.finish_line_after, self.once);
         let Some(b) = self.table.busy(id) else { return };
+        // With nothing behind them they wait until the file changes.
+        let stood = b.nuls.filter(|(at, _)| *at == cursor.offset);
+        let again = stood.is_some_and(|(_, since)| once || since.elapsed() >= patience);
         b.looked = position;
         b.held = match rest {
             Rest::Nothing => Held::No,
             Rest::Open => Held::Open,
             Rest::Partial | Rest::Long => Held::Partial,
+            Rest::Nuls if again => Held::Partial,
+            Rest::Nuls => Held::Nuls,
         };
         b.scanned = if rest == Rest::Long { position } else { 0 };
+        if rest == Rest::Nuls && b.nuls.is_none_or(|(at, _)| at != cursor.offset) {
+            b.nuls = Some((cursor.offset, Instant::now()));
+        }
         if b.held != Held::No && cursor.offset < position {
             self.wait_for(id);
         }
@@ -466,6 +497,29 @@ impl Tailer {
         self.keep_if_gone(id, file);
         self.unjudge(id);
     }
+}
+
+/// Whether anything but NUL bytes stands in this part of a file; holes are passed over by what the file system knows.
+fn has_text(file: &fs::File, from: u64, to: u64) -> bool {
+    let mut buffer = vec![0; BLOCK];
+    let mut at = from;
+    while at < to {
+        at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => data.max(at),
+            Err(rustix::io::Errno::NXIO) => return false,
+            Err(_) => at,
+        };
+        match super::judge::read_at(file, &mut buffer, at) {
+            Ok(n) if n > 0 => {
+                if buffer.iter().take(n).any(|b| *b != 0) {
+                    return true;
+                }
+                at += n as u64;
+            }
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// How far a file may be read, and how long it is.
