@@ -13,6 +13,7 @@ pub mod files;
 pub mod hint;
 pub mod identity;
 pub mod index;
+pub mod known;
 pub mod lines;
 pub mod marks;
 pub mod names;

@@ -25,15 +25,11 @@
 //! Decoding never panics and never trusts a length. A version that is not known is an error of its own: a newer agent
 //! wrote it, and it must not be taken for damage.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
-use crate::source::marks::Mark;
-use crate::source::steps::Step;
-use crate::source::{Cursor, Marks, Steps, StreamEntry, StreamId};
+pub use super::entry::{decode_entry, encode_entry};
+
+use crate::source::{Cursor, StreamId};
 use crate::store::{Batch, Docs, Fix, Relation, RunUpdate};
 
 /// At most this many bytes of data in one row.
@@ -156,47 +152,47 @@ pub fn row<'a>(row_key: &'a [u8], value: &'a [u8]) -> Result<Row<'a>, DecodeErro
 }
 
 /// Reads fields off the front of a slice.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
+    pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.0.split_at_checked(n).ok_or(DecodeError::Damaged)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         self.take(N)?.try_into().map_err(|_| DecodeError::Damaged)
     }
 
-    fn u8(&mut self) -> Result<u8, DecodeError> {
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(u8::from_le_bytes(self.array()?))
     }
 
-    fn u16(&mut self) -> Result<u16, DecodeError> {
+    pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    fn u32(&mut self) -> Result<u32, DecodeError> {
+    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    fn u64(&mut self) -> Result<u64, DecodeError> {
+    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
     /// Bytes that a `u32` length stands before.
-    fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let n = self.u32()?;
         self.take(n as usize)
     }
 
-    fn text(&mut self) -> Result<String, DecodeError> {
+    pub(super) fn text(&mut self) -> Result<String, DecodeError> {
         String::from_utf8(self.bytes()?.to_vec()).map_err(|_| DecodeError::Damaged)
     }
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     out.extend_from_slice(bytes);
 }
@@ -226,107 +222,6 @@ pub fn encode_cursor(c: &Cursor) -> Vec<u8> {
 
 pub fn decode_cursor(data: &[u8]) -> Result<Cursor, DecodeError> {
     take_cursor(&mut Reader(data))
-}
-
-/// Paths are kept as the bytes they are: not every file name is UTF-8. New fields are added at the end.
-#[must_use]
-pub fn encode_entry(e: &StreamEntry) -> Vec<u8> {
-    // Taken apart by name, so that a new field is not forgotten here.
-    let StreamEntry {
-        id,
-        path,
-        script,
-        dev,
-        ino,
-        head,
-        head_len,
-        born,
-        finished,
-        size,
-        mtime,
-        start,
-        steps,
-        numbered,
-        blind,
-        marks,
-        archive,
-        covers,
-    } = e;
-    let mut out = Vec::with_capacity(96 + path.as_os_str().len() + script.len() + 16 * covers.len());
-    for n in [*id, *dev, *ino, *head, *size, *mtime as u64, *start, *born as u64] {
-        out.extend_from_slice(&n.to_le_bytes());
-    }
-    out.extend_from_slice(&head_len.to_le_bytes());
-    let flags = [*finished, *archive, *blind, numbered.is_some()];
-    out.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
-    out.extend_from_slice(&numbered.unwrap_or(0).to_le_bytes());
-    put_bytes(&mut out, path.as_os_str().as_bytes());
-    put_bytes(&mut out, script.as_bytes());
-    put_pairs(&mut out, covers.iter().copied());
-    put_pairs(&mut out, steps.iter().map(|s| (s.to, u64::from(s.number))));
-    put_pairs(&mut out, marks.ladder().iter().copied());
-    out.extend_from_slice(&(marks.first().len() as u32).to_le_bytes());
-    for mark in marks.first() {
-        out.extend_from_slice(&mark.end.to_le_bytes());
-        out.extend_from_slice(&mark.chain.to_le_bytes());
-    }
-    out
-}
-
-fn put_pairs(out: &mut Vec<u8>, pairs: impl ExactSizeIterator<Item = (u64, u64)>) {
-    out.extend_from_slice(&(pairs.len() as u32).to_le_bytes());
-    for (a, b) in pairs {
-        out.extend_from_slice(&a.to_le_bytes());
-        out.extend_from_slice(&b.to_le_bytes());
-    }
-}
-
-pub fn decode_entry(data: &[u8]) -> Result<StreamEntry, DecodeError> {
-    let mut r = Reader(data);
-    let (id, dev, ino, head, size) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?, r.u64()?);
-    let (mtime, start, born) = (r.u64()? as i64, r.u64()?, r.u64()? as i64);
-    let (head_len, flags, numbered) = (r.u32()?, r.u8()?, r.u64()?);
-    let path = PathBuf::from(OsString::from_vec(r.bytes()?.to_vec()));
-    let (script, covers, steps, ladder) = (r.text()?, take_pairs(&mut r)?, take_pairs(&mut r)?, take_pairs(&mut r)?);
-    let mut first = Vec::new();
-    for _ in 0..r.u32()? {
-        first.push(Mark {
-            end: r.u32()?,
-            chain: r.u32()?,
-        });
-    }
-    let step = |(to, number): (u64, u64)| Step {
-        to,
-        number: number as u32,
-    };
-    Ok(StreamEntry {
-        id,
-        path,
-        script,
-        dev,
-        ino,
-        born,
-        head,
-        head_len,
-        finished: flags & 1 != 0,
-        archive: flags & 2 != 0,
-        blind: flags & 4 != 0,
-        numbered: (flags & 8 != 0).then_some(numbered),
-        size,
-        mtime,
-        start,
-        steps: Steps::of(steps.into_iter().map(step).collect()),
-        marks: Marks::of(first, ladder),
-        covers,
-    })
-}
-
-fn take_pairs(r: &mut Reader<'_>) -> Result<Vec<(u64, u64)>, DecodeError> {
-    let mut pairs = Vec::new();
-    for _ in 0..r.u32()? {
-        pairs.push((r.u64()?, r.u64()?));
-    }
-    Ok(pairs)
 }
 
 /// A run's value with its execution id, which the key holds only as a hash.

@@ -52,6 +52,7 @@ pub mod codec;
 mod compact;
 mod db;
 pub mod dead_letters;
+pub mod entry;
 mod files;
 pub mod lock;
 mod open;

