@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::batch::Formed;
 use super::extras;
 use crate::config;
-use crate::record::{self, Event, Key, Micros, Placed, Record, Rules};
+use crate::record::{self, Event, Key, Memory, Micros, Placed, Record, Rules};
 use crate::runs::{Liveness, ProcessId, Resolved, Tracker};
 use crate::source::{Chunk, Closed, Cursor, Intake, Item, Loss, Room, Stream, StreamEntry, StreamId, StreamKind};
 use crate::store::Batch;
@@ -70,15 +70,23 @@ struct Inner {
     spare: Vec<Batch>,
 }
 
+/// What is kept of a stream from chunk to chunk.
+struct Known {
+    source: String,
+    memory: Memory,
+}
+
 /// Turns items into documents.
 struct Parser {
     rules: Arc<Rules>,
     tracker: Tracker,
     host: String,
-    /// Ready-made beginnings of `source` objects, by stream.
-    sources: HashMap<StreamId, String>,
-    /// That of the stream at hand.
+    /// What is known of streams, by their ids.
+    known: HashMap<StreamId, Known>,
+    /// Of the stream at hand: the ready-made beginning of its `source` objects.
     source: String,
+    /// Of the stream at hand: its lines so far.
+    memory: Memory,
     resolved: Resolved,
     now_text: String,
 }
@@ -97,8 +105,9 @@ impl PipelineIntake {
             rules,
             tracker,
             host: host.to_owned(),
-            sources: HashMap::new(),
+            known: HashMap::new(),
             source: String::new(),
+            memory: Memory::default(),
             resolved: Resolved::default(),
             now_text: String::new(),
         };
@@ -254,7 +263,9 @@ impl PipelineIntake {
 
     /// Exchanges the rules, after the configuration was read again.
     pub fn set_rules(&self, rules: Arc<Rules>) {
-        self.lock().parser.rules = rules;
+        let parser = &mut self.lock().parser;
+        parser.rules = rules;
+        parser.known.clear();
     }
 
     /// Counts what was read and is no record.
@@ -283,6 +294,7 @@ impl PipelineIntake {
                 .parser
                 .take(chunk, item, now, cursor, &mut formed.batch, &self.counters);
         }
+        inner.parser.end(chunk.stream);
         inner.parser.tracker.seal(&mut formed.batch.runs);
         Ok(formed)
     }
@@ -344,6 +356,7 @@ impl Intake for PipelineIntake {
                 news = true;
             }
         }
+        inner.parser.end(chunk.stream);
         add(&self.counters.bytes_read, chunk.data.len() as u64);
         inner.forming.progress.cursor(chunk.stream.id, *cursor);
         if !inner.forming.batch.is_empty() {
@@ -387,7 +400,7 @@ impl Intake for PipelineIntake {
 
     fn forget(&self, id: StreamId) {
         let mut inner = self.lock();
-        inner.parser.sources.remove(&id);
+        inner.parser.known.remove(&id);
         inner.forming.progress.forget.push(id);
     }
 }
@@ -396,11 +409,30 @@ impl Parser {
     /// Prepares for the items of one chunk.
     fn begin(&mut self, stream: &Stream, now: Micros) {
         self.now_text = record::format_time(now);
-        if self.sources.len() > 1024 {
-            self.sources.clear();
+        if self.known.len() > 1024 {
+            self.known.clear();
         }
-        let source = self.sources.entry(stream.id).or_insert_with(|| source_prefix(stream));
-        self.source.clone_from(source);
+        let rules = &self.rules;
+        let known = self.known.entry(stream.id).or_insert_with(|| Known {
+            source: source_prefix(stream),
+            memory: match &stream.kind {
+                StreamKind::File { path } => rules.memory(path),
+                StreamKind::Socket { .. } => Memory::default(),
+            },
+        });
+        self.source.clone_from(&known.source);
+        self.memory = std::mem::take(&mut known.memory);
+        self.memory.now = now;
+    }
+
+    /// After the items of one chunk: keeps what was learnt of the stream.
+    fn end(&mut self, stream: &Stream) {
+        if let (Some(names), StreamKind::File { path }) = (self.memory.misfits(), &stream.kind) {
+            tracing::warn!(%path, "none of the file's first 100 lines fits {names}; `logagent parse --explain` shows why");
+        }
+        if let Some(known) = self.known.get_mut(&stream.id) {
+            known.memory = std::mem::take(&mut self.memory);
+        }
     }
 
     /// One item: parsed, placed, encoded into `batch`.
@@ -417,16 +449,38 @@ impl Parser {
         let line = bytes(item.start, item.line_end);
         let rest = bytes(item.line_end, item.end);
         let mut rec = Record::default();
-        record::parse_into(&mut rec, line, rest, &self.rules);
+        let more = record::read_into(&mut rec, line, rest, &self.rules, &mut self.memory);
+        self.memory.attribute(&mut rec);
+        self.place(chunk, item, item.chain, &mut rec, now, cursor, batch, counters);
+        for (i, mut rec) in more.into_iter().enumerate() {
+            // Each of the records that one line holds has a key of its own.
+            let chain = record::part(item.chain, i as u64 + 1);
+            self.place(chunk, item, chain, &mut rec, now, cursor, batch, counters);
+        }
+    }
+
+    /// One record: given its run, encoded into `batch`.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a chunk, borrowed apart")]
+    fn place(
+        &mut self,
+        chunk: &Chunk<'_>,
+        item: &Item,
+        chain: u64,
+        rec: &mut Record<'_>,
+        now: Micros,
+        cursor: &mut Cursor,
+        batch: &mut Batch,
+        counters: &Counters,
+    ) {
         let time = rec.time.unwrap_or(now);
         cursor.seq = next_seq(cursor.seq, rec.time);
         self.tracker
-            .resolve(&rec, &chunk.stream.script, time, now, &mut self.resolved);
-        if !self.rules.keeps(&rec) {
+            .resolve(rec, &chunk.stream.script, time, now, &mut self.resolved);
+        if !self.rules.keeps(rec) {
             add(&counters.skipped, 1);
             return;
         }
-        let key = Key::new(chunk.stream.head, item.offset, item.chain);
+        let key = Key::new(chunk.stream.head, item.offset, chain);
         let placed = Placed {
             key: &key,
             time,
@@ -441,7 +495,7 @@ impl Parser {
         };
         batch
             .events
-            .push_with(|out| record::encode(&mut rec, &placed, &self.rules, out));
+            .push_with(|out| record::encode(rec, &placed, &self.rules, out));
         if matches!(rec.bound.event, Some(Event::Learning | Event::Fix | Event::Relation)) {
             let place = extras::Place {
                 key: key.as_str(),
@@ -450,9 +504,9 @@ impl Parser {
                 script_name: self.resolved.script_name.as_deref(),
                 now: &self.now_text,
             };
-            extras::add(batch, &rec, &place);
+            extras::add(batch, rec, &place);
         }
-        count_marks(&rec, counters);
+        count_marks(rec, counters);
     }
 }
 

@@ -165,7 +165,7 @@ impl Lines {
 /// Joins the lines of a traceback to the record that they follow, as in files, as far as they came together: a line is
 /// acknowledged, and so cannot wait for company.
 fn join_tracebacks(data: &[u8], items: &mut Vec<Item>, max_line: usize) {
-    if items.len() < 2 || !lines::may_hold_traceback(data) {
+    if items.len() < 2 || !lines::may_belong_together(data, items) {
         return;
     }
     let mut groups = Vec::new();
