@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::batch::Formed;
 use super::extras;
 use crate::config;
-use crate::record::{self, Event, Key, Memory, Micros, Placed, Record, Rules};
+use crate::record::{self, Continues, Event, Key, Memory, Micros, Placed, Record, Rules};
 use crate::runs::{Liveness, ProcessId, Resolved, Tracker};
 use crate::source::{Chunk, Closed, Cursor, Intake, Item, Loss, Room, Stream, StreamEntry, StreamId, StreamKind};
 use crate::store::Batch;
@@ -367,6 +367,13 @@ impl Intake for PipelineIntake {
             self.wake();
         }
         Ok(())
+    }
+
+    fn continues(&self, stream: &Stream) -> Continues {
+        match &stream.kind {
+            StreamKind::File { path } => self.lock().parser.rules.continues(path),
+            StreamKind::Socket { .. } => Continues::default(),
+        }
     }
 
     fn skip(&self, stream: &Arc<Stream>, cursor: Cursor, loss: Loss) {

@@ -204,7 +204,9 @@ mod tests {
 
     #[test]
     fn a_missing_key_attribute_or_name_is_the_bugs_name_unless_it_is_data() {
-        let of = |kind, value| Fingerprint::of_exception(kind, value, "a.py", "go");
+        fn of(kind: &str, value: &str) -> Fingerprint {
+            Fingerprint::of_exception(kind, value, "a.py", "go")
+        }
         assert_ne!(of("KeyError", "'host'"), of("KeyError", "'port'"));
         assert_eq!(of("KeyError", "'user 7'"), of("KeyError", "'user 8'"));
         assert_eq!(of("KeyError", "'user7'"), of("KeyError", "'user8'"));

@@ -38,12 +38,6 @@ impl Continues {
     pub(super) fn new(formats: Vec<Arc<Custom>>) -> Continues {
         Continues(formats)
     }
-
-    /// Those for the file at `path`.
-    #[must_use]
-    pub fn of(&self, path: &str) -> Continues {
-        Continues(self.0.iter().filter(|c| c.wants(path)).cloned().collect())
-    }
 }
 
 /// How far a record has come.

@@ -22,6 +22,8 @@ pub struct Memory {
     /// The stream is in UTF-16.
     pub(super) wide: Option<Order>,
     format: Cow<'static, str>,
+    /// The last line of text named no level.
+    pub(super) levelless: bool,
     /// The last record is an exception that reached the end of a program.
     pub(super) uncaught: bool,
     process: Option<Process>,

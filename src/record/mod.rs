@@ -64,7 +64,7 @@ pub use level::{ERROR, level, of_number};
 pub use memory::Memory;
 pub use parse::{explain, parse, parse_into, read_into};
 pub use preview::{preview, preview_results, preview_text, preview_to};
-pub use rules::{Rules, continuations};
+pub use rules::Rules;
 use smallvec::SmallVec;
 pub use template::template;
 pub use text::{escape, unescape};

@@ -173,6 +173,7 @@ fn read<'a>(
     if s.starts_with(loguru::START) {
         if let Some(exact) = loguru::exact(s, redactor.map(|r| &r.names), rec) {
             bound::settle(rec);
+            memory.found("loguru");
             let text = |t: &&str| !t.is_empty() && suspects(t);
             return exact.suspicious || suspects(&rec.message.0) || exact.texts.iter().any(text);
         }

@@ -11,8 +11,16 @@ use super::{Exception, Record, Rules, Text, escape, exception, flat, level};
 
 /// Reads a line of text into a fresh record; what is left is a line that its format only wraps.
 pub(super) fn read<'a>(line: &'a str, rules: &Rules, memory: &mut Memory, rec: &mut Record<'a>) -> Left<'a> {
-    rec.level = Cow::Borrowed("INFO");
-    rec.level_no = level::UNKNOWN;
+    rec.level = Cow::Borrowed("");
+    let left = known(line, rules, memory, rec);
+    memory.levelless = rec.level.is_empty();
+    if memory.levelless {
+        (rec.level, rec.level_no) = (Cow::Borrowed("INFO"), level::UNKNOWN);
+    }
+    left
+}
+
+fn known<'a>(line: &'a str, rules: &Rules, memory: &mut Memory, rec: &mut Record<'a>) -> Left<'a> {
     let clock = Clock {
         naive: rules.naive,
         now: memory.now,
@@ -38,11 +46,7 @@ pub(super) fn read<'a>(line: &'a str, rules: &Rules, memory: &mut Memory, rec: &
     // Colours are no part of a format.
     if line.contains('\u{1b}') {
         let bare = without_escapes(line);
-        let mut read_from = Record {
-            level: Cow::Borrowed("INFO"),
-            level_no: level::UNKNOWN,
-            ..Record::default()
-        };
+        let mut read_from = Record::default();
         if let Some(Left::Nothing) = formats::read(&bare, rules.naive, memory, &mut read_from) {
             *rec = read_from.into_owned();
             return Left::Nothing;
@@ -119,7 +123,7 @@ pub(super) fn follow(rec: &mut Record<'_>, line: &str, rest: &str, memory: &mut 
         rec.message = Text(Cow::Owned(shorter));
     }
     // A level that nobody named is that of what was thrown.
-    if unnamed {
+    if memory.levelless {
         raised(rec);
         rec.marks.unparsed = false;
     }

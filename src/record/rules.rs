@@ -77,6 +77,17 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// What the configuration says of lines of the file at `path` that belong to the record before.
+    #[must_use]
+    pub fn continues(&self, path: &str) -> Continues {
+        if self.formats.is_empty() {
+            return Continues::default();
+        }
+        Continues::new(self.formats.iter().filter(|c| c.wants(path)).cloned().collect())
+    }
+}
+
 /// The configuration's own formats.
 fn customs(settings: &Settings) -> Result<Vec<Arc<Custom>>, String> {
     let made = settings
@@ -85,12 +96,4 @@ fn customs(settings: &Settings) -> Result<Vec<Arc<Custom>>, String> {
         .enumerate()
         .map(|(i, f)| Custom::new(i, f).map(Arc::new));
     made.collect()
-}
-
-/// What the configuration's formats say of lines that belong together.
-///
-/// # Errors
-/// As [`Rules::new`].
-pub fn continuations(settings: &Settings) -> Result<Continues, String> {
-    Ok(Continues::new(customs(settings)?))
 }

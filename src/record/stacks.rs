@@ -56,6 +56,12 @@ fn thrown(line: &str) -> (String, String) {
         Some(rest) => rest.split_once("\" ").map_or(rest, |(_, rest)| rest),
         None => line,
     };
+    // `request failed: TypeError: x is undefined`
+    let named = std::iter::once(0).chain(line.match_indices(' ').map(|(at, _)| at + 1));
+    let named = named
+        .filter_map(|at| line.get(at..))
+        .find(|rest| crash::is_thrown(rest));
+    let line = named.unwrap_or(line);
     let (kind, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
     // Node's `TypeError [ERR_X]: …`
     let kind = kind.split(" [").next().unwrap_or(kind);

@@ -8,6 +8,7 @@ use std::io;
 
 use super::lines::{self, End, Rest, Split};
 use super::{Cursor, Item, NEAR, identity};
+use crate::record::Continues;
 
 /// Bytes asked for at a time, and what a stream may take before it is another's turn.
 pub const BLOCK: usize = 256 << 10;
@@ -25,6 +26,8 @@ pub struct Window {
     /// Stream offset of `at`.
     offset: u64,
     pub items: Vec<Item>,
+    /// What the configuration says of lines that belong together.
+    pub rules: Continues,
     /// Within a line longer than the limit: the bytes of it that were dropped.
     dropped: Option<u64>,
 }
@@ -123,7 +126,15 @@ impl Window {
             return self.long(before, end, max_line, dropped);
         }
         let data = self.store.get(self.at..self.end).unwrap_or_default();
-        let split = lines::split(data, self.offset, before.chain, end, max_line, &mut self.items);
+        let split = lines::split_by(
+            data,
+            self.offset,
+            before.chain,
+            end,
+            max_line,
+            &self.rules,
+            &mut self.items,
+        );
         if split.rest == Rest::Long && end != End::Final {
             self.dropped = Some(0);
         }

@@ -106,7 +106,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     plain(
         "logback",
-        r"{time},? +\[(?<thread>[^\]]*)\] +{level} +(?<logger>[A-Za-z0-9_.$/\[\]]+)(?:[:(](?<line>[0-9]+)\)?)? *(?:\[[^\]]*\] *)?(?:-{1,2}|:) ",
+        r"{time},? +\[(?<thread>[^\]]*)\] +{level} +(?<logger>[A-Za-z0-9_.$/\[\]]+)(?:[:(](?<line>[0-9]+)\)?)? *(?:\[[^\]]*\] *)?-{1,2} ",
     ),
     plain(
         "log4j",
@@ -167,10 +167,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         "heroku",
         r"{time} (?<logger>app|heroku)\[(?<process>[A-Za-z0-9_.-]+)\]: ",
     ),
-    other(
-        "syslog-rfc3164",
-        Kind::Syslog,
-        r"{time} (?<host>[A-Za-z0-9][A-Za-z0-9_.:-]*) (?<script>[A-Za-z0-9_./()@+-]+)(?:\[(?<pid>[0-9]+)\])?: ?",
+    plain(
+        "threaded",
+        r"{time},? +\[(?<part1>[^\]]{1,60})\] +\[?{LEVEL}\]?(?: +[-|] +|: *| +|$){origin}",
     ),
     plain(
         "bracketed-level",
@@ -182,6 +181,11 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     plain("time-level", r"{time},?(?: +| *[-|] +){level}(?: +[-|] +|: +){origin}"),
     plain("delimited", r"{time} ?[,;] ?{level} ?[,;] ?"),
+    other(
+        "syslog-rfc3164",
+        Kind::Syslog,
+        r"{time} (?<host>[A-Za-z0-9][A-Za-z0-9_.:-]*) (?<script>[A-Za-z0-9_./()@+-]+)(?:\[(?<pid>[0-9]+)\])?: ?",
+    ),
     // Behind a bracket and a time.
     plain("celery", r"\[{time}: {level}/(?<process>[^\]]+)\] "),
     plain("gunicorn", r"\[{time}\] \[(?<pid>[0-9]+)\] \[{level}\] "),

@@ -290,6 +290,7 @@ impl<'a> Pass<'a> {
         else {
             return Ok(());
         };
+        window.rules = self.tailer.intake.continues(&named);
         let mut ended = false;
         loop {
             self.deliver(

@@ -231,6 +231,7 @@ impl Tailer {
             return Ok(Some(Taken::Drained));
         }
         let from = cursor.offset;
+        window.rules = self.intake.continues(stream);
         loop {
             let at = window.position();
             let want = BLOCK.min(usize::try_from(size.saturating_sub(at)).unwrap_or(BLOCK));
