@@ -28,7 +28,9 @@ impl Dialect {
     /// Rank and field of a name that this dialect has a meaning for.
     pub fn alias(&self, name: &str) -> Option<(Field, usize)> {
         let at = self.names.iter().position(|(n, _)| *n == name)?;
-        self.names.get(at).map(|(_, field)| (*field, at))
+        // Python's own names come behind those that every object may use.
+        let late = if self.name == "python" { 1000 } else { 0 };
+        self.names.get(at).map(|(_, field)| (*field, at + late))
     }
 
     /// Whether a name begins one of the dialect's names with a dot.
@@ -382,13 +384,10 @@ static DIALECTS: [Dialect; 24] = [
         any: 0,
         names: &[
             ("asctime", Field::Time),
-            ("timestamp", Field::Time),
             ("created", Field::Time),
-            ("levelname", Field::Level),
             ("levelno", Field::Level),
             ("name", Field::Logger),
             ("exc_text", Field::Exception),
-            ("pathname", Field::File),
             ("filename", Field::File),
         ],
         lift: &[],

@@ -98,7 +98,7 @@ impl Scale {
     pub fn level(self, n: i64) -> (&'static str, i64) {
         let named = |name: &'static str| known(name).unwrap_or(("INFO", UNKNOWN));
         match self {
-            Scale::Plain if matches!(n, 0..=4 | 6 | 7) => Scale::Syslog.level(n),
+            Scale::Plain if matches!(n, 1..=4 | 6 | 7) => Scale::Syslog.level(n),
             Scale::Plain => (of_number(n), n),
             Scale::Syslog => named(match n {
                 ..=2 => "CRITICAL",
@@ -256,7 +256,8 @@ mod tests {
             (Scale::Plain, 40, "ERROR", 40),
             (Scale::Plain, 5, "TRACE", 5),
             (Scale::Plain, 3, "ERROR", 40),
-            (Scale::Plain, 0, "CRITICAL", 50),
+            (Scale::Plain, 0, "TRACE", 0),
+            (Scale::Syslog, 0, "CRITICAL", 50),
             (Scale::Syslog, 5, "INFO", 20),
             (Scale::Syslog, 7, "DEBUG", 10),
             (Scale::Tens, 30, "INFO", 20),

@@ -134,7 +134,7 @@ fn wide(data: &[u8], offset: u64) -> Option<Order> {
     // A line without a character of ASCII: its feed tells, and that it is no text otherwise.
     let order = match memchr(b'\n', data)? {
         at if at % 2 == 0 && data.get(at + 1) == Some(&0) && data.get(at + 2) != Some(&0) => Order::Little,
-        at if at % 2 == 1 && data.get(at - 1) == Some(&0) && data.get(at - 2) != Some(&0) => Order::Big,
+        at if at % 2 == 1 && data.get(at - 1) == Some(&0) && (at < 2 || data.get(at - 2) != Some(&0)) => Order::Big,
         _ => return None,
     };
     let line = data.get(..record::line_feed(data, order)?)?;
