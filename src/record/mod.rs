@@ -10,6 +10,7 @@
 mod append;
 mod bound;
 mod claude;
+mod continuation;
 mod crash;
 mod dialects;
 mod encode;

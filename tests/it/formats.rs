@@ -119,7 +119,12 @@ fn faults(case: &Value) -> Vec<String> {
     }
     let runs = rows(&store, "select * from script_runs order by start_time");
     for want in case.get("runs").and_then(Value::as_array).into_iter().flatten() {
-        let fits = |run: &&Value| want.as_object().unwrap().iter().all(|(k, v)| !differs(v, get(run, k).as_ref()));
+        let fits = |run: &&Value| {
+            want.as_object()
+                .unwrap()
+                .iter()
+                .all(|(k, v)| !differs(v, get(run, k).as_ref()))
+        };
         if !runs.iter().any(|run| fits(&run)) {
             faults.push(format!("no run like {want}: {runs:?}"));
         }
@@ -182,7 +187,10 @@ fn the_document_of_formats_shows_what_the_cases_say() {
     let text = fs::read_to_string(root().join("docs/formats.md")).unwrap();
     let (_, shown) = text.split_once("<!-- from the cases -->\n").expect("a mark");
     let shown = shown.split_once("<!-- end -->").expect("a mark").0;
-    assert_eq!(shown.trim().lines().skip(2).collect::<Vec<_>>(), table().lines().collect::<Vec<_>>());
+    assert_eq!(
+        shown.trim().lines().skip(2).collect::<Vec<_>>(),
+        table().lines().collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -204,7 +212,10 @@ fn parse_names_the_format_and_the_record_and_says_where_others_gave_up() {
     assert_eq!((items.len(), &all["returned"]), (2, &2.into()));
     assert_eq!((&items[0]["format"], &items[0]["line"]), (&"python".into(), &1.into()));
     let record = &items[0]["record"];
-    assert_eq!((&record["level"], &record["message"]), (&"ERROR".into(), &"upload failed".into()));
+    assert_eq!(
+        (&record["level"], &record["message"]),
+        (&"ERROR".into(), &"upload failed".into())
+    );
     assert_eq!(record["exception"]["type"], "ZeroDivisionError");
     assert!(record.get("_key").is_none() && record.get("ingested_at").is_none());
     let tried = items[0]["tried"].as_array().unwrap();
@@ -223,12 +234,30 @@ fn parse_names_the_format_and_the_record_and_says_where_others_gave_up() {
 fn a_format_of_ones_own_that_cannot_be_used_is_named_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     for (config, expected) in [
-        ("[[format]]\nfiles = [\"a\"]\nregex = '(?<message>'\n", "logagent.toml:3: format.regex:"),
-        ("[[format]]\nfiles = [\"a\"]\nregex = '^(?<mesage>.+)$'\n", "did you mean \"message\"?"),
-        ("[[format]]\nfiles = [\"a\"]\nregexp = '^(?<message>.+)$'\n", "did you mean format.regex?"),
-        ("[[format]]\nregex = '^(?<message>.+)$'\n", "logagent.toml:1: [[format]] needs files"),
-        ("[[format]]\nfiles = [\"a\"]\nregex = '^(?=x)(?<message>.+)$'\n", "linear time"),
-        ("[[format]]\nfiles = [\"a\"]\nregex = '^(?<message>.*)$'\n", "matches the empty line"),
+        (
+            "[[format]]\nfiles = [\"a\"]\nregex = '(?<message>'\n",
+            "logagent.toml:3: format.regex:",
+        ),
+        (
+            "[[format]]\nfiles = [\"a\"]\nregex = '^(?<mesage>.+)$'\n",
+            "did you mean \"message\"?",
+        ),
+        (
+            "[[format]]\nfiles = [\"a\"]\nregexp = '^(?<message>.+)$'\n",
+            "did you mean format.regex?",
+        ),
+        (
+            "[[format]]\nregex = '^(?<message>.+)$'\n",
+            "logagent.toml:1: [[format]] needs files",
+        ),
+        (
+            "[[format]]\nfiles = [\"a\"]\nregex = '^(?=x)(?<message>.+)$'\n",
+            "linear time",
+        ),
+        (
+            "[[format]]\nfiles = [\"a\"]\nregex = '^(?<message>.*)$'\n",
+            "matches the empty line",
+        ),
     ] {
         fs::write(dir.path().join("logagent.toml"), config).unwrap();
         let out = Command::new(env!("CARGO_BIN_EXE_logagent"))
