@@ -52,3 +52,33 @@ pub(super) fn names_exception(line: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '<' | '>');
     name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(word)
 }
+
+/// Whether a line of JSON names a level of ERROR or above.
+pub(super) fn is_json_error(line: &str) -> bool {
+    let named =
+        super::fields::members(line).find(|(name, _)| matches!(*name, "level" | "lvl" | "severity" | "levelname"));
+    let level = named
+        .and_then(|(_, token)| super::text::string(token))
+        .and_then(super::level::word);
+    level.is_some_and(|(_, no)| no >= super::ERROR)
+}
+
+/// Whether a line has a time before its traceback: then it is a record.
+pub(super) fn is_dated(line: &str) -> bool {
+    line.trim_end().len() > 64
+}
+
+/// Whether a line may belong to a record of text before it. Quick, and on the safe side.
+pub(super) fn may_continue(line: &[u8]) -> bool {
+    match line.first() {
+        Some(b' ' | b'\t' | b'+' | b'#' | b'}' | b']' | b')' | b'_') => true,
+        Some(b) => b.is_ascii_alphabetic(),
+        None => false,
+    }
+}
+
+pub(super) fn is_cri(line: &[u8]) -> bool {
+    let at = memchr::memchr(b' ', line).unwrap_or(0);
+    let rest = line.get(at + 1..).unwrap_or_default();
+    rest.starts_with(b"stdout ") || rest.starts_with(b"stderr ")
+}

@@ -14,7 +14,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::continuation::{is_go, is_go_function, is_java_util, names_exception, validation_errors};
+use super::continuation::{
+    is_cri, is_dated, is_go, is_go_function, is_java_util, is_json_error, may_continue, names_exception,
+    validation_errors,
+};
 use super::crash::{self, Crash};
 use super::formats::{self, Custom};
 use super::memory::Memory;
@@ -46,6 +49,8 @@ impl Continues {
 enum State {
     /// Nothing can follow.
     Closed,
+    /// A line of JSON that may be an error: formatters that write their own JSON put the traceback below.
+    Json,
     /// A line of text.
     Record,
     /// Within the frames of a Python traceback.
@@ -137,7 +142,13 @@ impl Joiner {
                     self.enter(&inner.text);
                 }
             }
-            None if text.starts_with('{') => self.state = State::Closed,
+            None if text.starts_with('{') => {
+                self.state = if is_json_error(&text) {
+                    State::Json
+                } else {
+                    State::Closed
+                };
+            }
             None => self.enter(&text),
         }
     }
@@ -165,14 +176,15 @@ impl Joiner {
     /// Whether blank lines may stand between the record and what follows.
     #[must_use]
     pub fn takes_blanks(&self) -> bool {
-        !matches!(self.state, State::Closed | State::Record)
+        !matches!(self.state, State::Closed | State::Json | State::Record)
     }
 
     /// Whether what comes next may belong to the record, so that it should be waited for. `first` is its own line.
     pub fn waits(&mut self, first: &[u8], rules: &Continues) -> bool {
         match self.state {
             _ if self.partial || self.lines > 0 => true,
-            State::Closed => false,
+            // Its own traceback was written with it, at once.
+            State::Closed | State::Json => false,
             State::Record => {
                 let rules_apply = !rules.0.is_empty();
                 rules_apply || self.seen(first, rules).is_some_and(|s| s.goes_on) || crash::names_error(&text(first))
@@ -226,6 +238,11 @@ impl Joiner {
         }
         let next = match self.state {
             State::Closed => None,
+            State::Json => match crash::opening(line).filter(|_| blanks == 0) {
+                Some(Crash::Python) => Some(State::Frames),
+                Some(Crash::Group) => Some(State::Group),
+                _ => None,
+            },
             State::Record => self.after_record(first, line, indented, blanks, rules),
             State::Frames if indented || line.starts_with("> ") || line.starts_with("| ") => Some(State::Frames),
             State::Frames if names_exception(line) => {
@@ -454,26 +471,6 @@ fn is_start(line: &str, rules: &Continues) -> bool {
     let crash =
         matches!(crash::opening(line), Some(kind) if !matches!(kind, Crash::Stack | Crash::Location | Crash::Report));
     line.starts_with("{\"") || crash || look(line, rules).is_some()
-}
-
-/// Whether a line has a time before its traceback: then it is a record.
-fn is_dated(line: &str) -> bool {
-    line.trim_end().len() > 64
-}
-
-/// Whether a line may belong to a record of text before it. Quick, and on the safe side.
-fn may_continue(line: &[u8]) -> bool {
-    match line.first() {
-        Some(b' ' | b'\t' | b'+' | b'#' | b'}' | b']' | b')' | b'_') => true,
-        Some(b) => b.is_ascii_alphabetic(),
-        None => false,
-    }
-}
-
-fn is_cri(line: &[u8]) -> bool {
-    let at = memchr::memchr(b' ', line).unwrap_or(0);
-    let rest = line.get(at + 1..).unwrap_or_default();
-    rest.starts_with(b"stdout ") || rest.starts_with(b"stderr ")
 }
 
 fn text(line: &[u8]) -> Cow<'_, str> {

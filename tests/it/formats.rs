@@ -196,7 +196,7 @@ fn the_document_of_formats_shows_what_the_cases_say() {
 #[test]
 fn parse_names_the_format_and_the_record_and_says_where_others_gave_up() {
     let dir = tempfile::tempdir().unwrap();
-    let line = "2026-11-30 19:15:12,034 - svc - ERROR - upload failed\nTraceback (most recent call last):\n  File \"/srv/a.py\", line 8, in f\n    1/0\nZeroDivisionError: division by zero\nplain\n";
+    let line = "2026-11-30 19:15:12,034 - svc - ERROR - upload failed\nTraceback (most recent call last):\n  File \"/srv/a.py\", line 8, in f\n    1/0\nZeroDivisionError: division by zero\n{\"message\": \"plain\"}\n";
     fs::write(dir.path().join("a.log"), line).unwrap();
     let run = |args: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_logagent"))
@@ -223,7 +223,7 @@ fn parse_names_the_format_and_the_record_and_says_where_others_gave_up() {
     assert_eq!(of("python")["fits"], true);
     assert!(of("loguru")["column"].as_u64().unwrap() >= 23, "{}", of("loguru"));
     assert!(!of("loguru")["wanted"].as_str().unwrap().is_empty());
-    assert_eq!(items[1]["format"], "text");
+    assert_eq!(items[1]["format"], "json");
     assert!(!dir.path().join(".logagent").exists(), "nothing is stored");
     let text = run(&["parse", "a.log"]);
     assert!(String::from_utf8_lossy(&text.stdout).contains("1: python"));
@@ -244,7 +244,7 @@ fn a_format_of_ones_own_that_cannot_be_used_is_named_with_its_line() {
         ),
         (
             "[[format]]\nfiles = [\"a\"]\nregexp = '^(?<message>.+)$'\n",
-            "did you mean format.regex?",
+            "did you mean regex?",
         ),
         (
             "[[format]]\nregex = '^(?<message>.+)$'\n",

@@ -72,6 +72,10 @@ fn the_beginning_of_a_line_over_the_limit_is_said_to_be_long() {
 fn a_traceback_belongs_to_the_error_before_it_and_is_a_record_of_its_own_else() {
     let data = format!("ERROR:root:boom\n{TB}INFO:root:next\n");
     let (items, _) = all(data.as_bytes(), End::Live);
+    assert_eq!(
+        lines(format!("{{\"level\": \"error\"}}\n{TB}").as_bytes(), End::Quiet).len(),
+        1
+    );
     assert_eq!(items[0].1, format!("\n{}", TB.trim_end()));
     for other in ["{\"message\": \"boom\"}", "INFO:root:boom", "plain words"] {
         let data = format!("{other}\n{TB}{{\"message\": \"next\"}}\n");
