@@ -81,6 +81,12 @@ Examples:
   logagent monitor                             q quits, ? shows the keys
   logagent monitor --interval 5s               for a slow line")]
     Monitor(Monitor),
+    /// How lines are read: the format's name, then the record; stores nothing
+    #[command(after_help = "\
+Examples:
+  logagent parse logs/app.log                  why is this line not an error?
+  tail -n 5 app.log | logagent parse --explain where each format gave up")]
+    Parse(Parse),
     /// Records that the store refused for good
     #[command(after_help = "\
 Examples:
@@ -154,6 +160,22 @@ pub struct Init {
 /// Arguments of `check`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Check {}
+
+/// Arguments of `parse`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Parse {
+    /// Files to read; without any, standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Also which formats were tried on a line, and where each gave up
+    #[arg(long)]
+    pub explain: bool,
+    /// Read standard input as if it were this file: chooses the [[format]] sections that hold
+    #[arg(long = "as", value_name = "PATH")]
+    pub named: Option<String>,
+    #[command(flatten)]
+    pub show: Show,
+}
 
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug, Default)]

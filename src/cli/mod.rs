@@ -12,6 +12,7 @@ pub mod exit;
 mod init;
 mod logging;
 mod monitor;
+mod parse;
 pub mod read;
 mod run;
 mod scratch;
@@ -103,6 +104,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Read(verb) => read::run(verb, &context),
         Verb::Status(args) => status::run(args, &context),
         Verb::DeadLetter(args) => dead_letter::run(&args.action, &context),
+        Verb::Parse(args) => parse::run(args, &context),
         Verb::Init(args) => init::run(args, &context),
         Verb::Check(_) => check::run(&context),
         Verb::Monitor(args) => monitor::run(args, &context),

@@ -47,6 +47,7 @@ pub(super) fn settings() -> Settings {
             fields: texts(&["password", "passwd", "secret", "token", "api_key", "authorization"]),
         },
         store: store(),
+        formats: Vec::new(),
         batch: Batch {
             max_records: 2000,
             max_bytes: BATCH_BYTES,

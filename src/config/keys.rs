@@ -213,7 +213,7 @@ fn word(v: &Value) -> Result<String, Wrong> {
     Ok(text)
 }
 
-fn globs(v: &Value) -> Result<Vec<String>, Wrong> {
+pub(super) fn globs(v: &Value) -> Result<Vec<String>, Wrong> {
     let list = v.texts()?;
     for pattern in &list {
         globset::GlobBuilder::new(pattern)

@@ -155,10 +155,10 @@ impl Settings {
         let vars = sources.variables(&mut warnings);
         warnings.extend(env::misspelt(&vars));
 
-        let mut given = Vec::new();
+        let (mut given, mut formats) = (Vec::new(), Vec::new());
         if let Some((path, named_by)) = sources.find_file(&vars) {
             let text = read_file(&path, named_by)?;
-            given = file::read(&path, &text, &mut problems);
+            (given, formats) = file::read(&path, &text, &mut problems);
             warnings.extend(readable_password(&path, &given));
         }
         given.extend(env::read(&vars, &mut problems));
@@ -176,6 +176,7 @@ impl Settings {
             password_file: PathBuf::new(),
             origins: HashMap::new(),
         };
+        draft.settings.formats = formats;
         for one in &given {
             apply(&mut draft, one, &mut problems);
         }

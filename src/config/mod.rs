@@ -13,6 +13,7 @@
 mod defaults;
 mod env;
 mod file;
+mod format;
 mod keys;
 mod load;
 mod store_url;
@@ -43,6 +44,19 @@ pub struct Settings {
     pub retention: Retention,
     pub monitoring: Monitoring,
     pub embeddings: Embeddings,
+    /// `[[format]]`: tried before the built-in ones.
+    pub formats: Vec<Format>,
+}
+
+/// One `[[format]]`. Its expressions were checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Format {
+    /// Patterns of the files that it holds for.
+    pub files: Vec<String>,
+    /// Its groups are named as stored fields; others go to `extra_data`.
+    pub regex: String,
+    /// What lines look like that belong to the record before.
+    pub continues: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -48,6 +48,7 @@ pub mod driver;
 pub mod extras;
 pub mod intake;
 pub mod ledger;
+mod parser;
 pub mod recall;
 
 use std::time::{Duration, Instant};

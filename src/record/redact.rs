@@ -148,7 +148,8 @@ impl Redactor {
             for t in [&mut e.value, &mut e.traceback].into_iter().flatten() {
                 self.text(t, &mut kinds);
             }
-            for (_, value) in &mut e.chain {
+            let others = e.others.iter_mut().map(|c| &mut c.value);
+            for value in e.chain.iter_mut().map(|(_, value)| value).chain(others) {
                 self.text(value, &mut kinds);
             }
         }

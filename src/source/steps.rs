@@ -97,7 +97,10 @@ mod tests {
             given.iter().for_each(|(offset, number)| steps.push(*offset, *number));
             steps
         };
-        let (old, new) = (numbered(&[(0, 4), (10, 2)]), numbered(&[(0, 9), (10, 9), (20, 9), (30, 1)]));
+        let (old, new) = (
+            numbered(&[(0, 4), (10, 2)]),
+            numbered(&[(0, 9), (10, 9), (20, 9), (30, 1)]),
+        );
         let joined = old.and_then(20, &new);
         assert_eq!([0, 10, 20, 30, 40].map(|o| joined.at(o)), [4, 2, 9, 1, 0]);
         let joined = Steps::default().and_then(20, &new);

@@ -19,6 +19,7 @@ mod confine;
 mod demo;
 mod docs;
 mod examples;
+mod formats;
 mod fuzz;
 mod harness;
 mod mcp;

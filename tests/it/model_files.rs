@@ -113,7 +113,9 @@ impl Model {
                 self.create(name);
             }
             3 | 4 => {
-                let Some(name) = self.any(false).filter(|n| !n.ends_with(".gz")) else { return };
+                let Some(name) = self.any(false).filter(|n| !n.ends_with(".gz")) else {
+                    return;
+                };
                 if self.files[&name].said_again {
                     return;
                 }
@@ -127,9 +129,15 @@ impl Model {
                 file.delivered = false;
             }
             5 => {
-                let Some(name) = self.any(false).filter(|n| !n.ends_with(".gz")) else { return };
+                let Some(name) = self.any(false).filter(|n| !n.ends_with(".gz")) else {
+                    return;
+                };
                 self.names += 1;
-                let to = format!("{}.{}", name.split(".log").next().unwrap().to_owned() + ".log", self.names);
+                let to = format!(
+                    "{}.{}",
+                    name.split(".log").next().unwrap().to_owned() + ".log",
+                    self.names
+                );
                 self.rig.rename(&name, &to);
                 self.log.push(format!("rename {name} {to}"));
                 let file = self.files.remove(&name).unwrap();
@@ -149,7 +157,9 @@ impl Model {
 
     /// As gzip does: the times are kept.
     fn compress(&mut self) {
-        let Some(name) = self.any(false).filter(|n| !n.ends_with(".gz")) else { return };
+        let Some(name) = self.any(false).filter(|n| !n.ends_with(".gz")) else {
+            return;
+        };
         let written = fs::metadata(self.rig.path(&name)).unwrap().modified().unwrap();
         let to = format!("{name}.gz");
         self.tick();
@@ -164,9 +174,15 @@ impl Model {
     /// `> job.log`, with what another night says, or with what it said the night before. What only goes on behind what
     /// was there looks as if the file had grown.
     fn rewrite(&mut self) {
-        let Some(name) = self.any(true).filter(|n| !n.ends_with(".gz")) else { return };
+        let Some(name) = self.any(true).filter(|n| !n.ends_with(".gz")) else {
+            return;
+        };
         let old = self.files[&name].lines.clone();
-        let lines = if self.random.below(2) == 0 { old.clone() } else { self.lines() };
+        let lines = if self.random.below(2) == 0 {
+            old.clone()
+        } else {
+            self.lines()
+        };
         if lines.len() > old.len() && lines.starts_with(&old) {
             return;
         }
@@ -217,7 +233,12 @@ impl Model {
         for line in self.rig.lines() {
             *stored.entry(line).or_default() += 1;
         }
-        assert_eq!(stored, self.births, "stored and written, after\n  {}", self.log.join("\n  "));
+        assert_eq!(
+            stored,
+            self.births,
+            "stored and written, after\n  {}",
+            self.log.join("\n  ")
+        );
     }
 }
 
@@ -226,7 +247,12 @@ fn text(lines: &[String]) -> String {
 }
 
 fn set_modified(rig: &Rig, name: &str, time: SystemTime) {
-    fs::File::options().write(true).open(rig.path(name)).unwrap().set_modified(time).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(rig.path(name))
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
 }
 
 fn schedule(seed: u64) {
@@ -253,7 +279,9 @@ fn whatever_files_begin_with_each_line_is_stored_as_often_as_it_was_written() {
     let seeds = match number("LOGAGENT_SEED") {
         Some(seed) => {
             // What the tailer decided, and why.
-            let log = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer();
+            let log = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::DEBUG)
+                .with_test_writer();
             let _ = log.try_init();
             seed..seed + 1
         }

@@ -87,7 +87,10 @@ impl Tailer {
     /// none of it. That of a file that was rewritten in place began when the old one was seen to be gone.
     fn content_born(&self, id: FileId) -> i64 {
         let Some(f) = self.table.get(id) else { return 0 };
-        let before = self.streams.by_inode(f.inode().0, f.inode().1).and_then(|s| self.streams.get(s));
+        let before = self
+            .streams
+            .by_inode(f.inode().0, f.inode().1)
+            .and_then(|s| self.streams.get(s));
         match before.filter(|k| k.born_at() == f.born).and_then(|k| k.parked()) {
             Some(parked) if parked.lost != 0 => parked.lost,
             Some(_) => f.mtime,
