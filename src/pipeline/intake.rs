@@ -221,11 +221,17 @@ impl PipelineIntake {
                 .map(|at| at - settle),
             None => Some(i64::MAX),
         };
+        // What the system says of processes is read without the lock: readers of files and clients wait for that.
+        let asked = self.lock().parser.tracker.watched_processes();
+        let found: HashMap<(i64, Micros), Liveness> =
+            asked.iter().map(|id| ((id.pid, id.start), liveness(id))).collect();
+        // One that came meanwhile is asked about the next time.
+        let known = |id: &ProcessId| found.get(&(id.pid, id.start)).copied().unwrap_or(Liveness::Alive);
         let n = self
             .lock()
             .parser
             .tracker
-            .conclude((self.now)(), quiet, lost_after, liveness);
+            .conclude((self.now)(), quiet, lost_after, known);
         if n > 0 {
             self.wake();
         }

@@ -204,6 +204,13 @@ impl Tracker {
         }
     }
 
+    /// The processes that [`Tracker::conclude`] asks about.
+    #[must_use]
+    pub fn watched_processes(&self) -> Vec<ProcessId> {
+        let visible = |p: &&Box<Process>| !p.over && !p.unseen && p.id.pid > 0 && p.id.host == self.host;
+        self.processes.values().filter(visible).map(|p| p.id.clone()).collect()
+    }
+
     /// Concludes the runs of processes that are gone, and gives up runs that nobody can see any more.
     ///
     /// `quiet_since` is the last instant at which everything readable had been read (`None`: never yet): a process is

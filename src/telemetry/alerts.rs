@@ -63,6 +63,10 @@ pub struct Seen<'a> {
     pub store_size: Option<(u64, u64)>,
     /// Resident bytes of the agent.
     pub resident: Option<u64>,
+    /// Why the state cannot be written, while it cannot.
+    pub state_error: Option<&'a str>,
+    /// Why the spool cannot be read, while it cannot.
+    pub spool_error: Option<&'a str>,
 }
 
 /// How bad it is.
@@ -148,6 +152,7 @@ impl Watch {
         held.extend(self.failures());
         held.extend(self.dead_letters());
         held.extend(spool(s));
+        held.extend(stuck(seen));
         held.extend(disk(seen));
         held.extend(store_filling(seen));
         held.extend(unreadable(s));
@@ -280,6 +285,23 @@ fn spool(s: &Snapshot) -> Option<Held> {
         );
         ("spool_filling", Severity::Error, text)
     })
+}
+
+/// What the agent keeps itself.
+fn stuck(seen: &Seen<'_>) -> Vec<Held> {
+    let mut held = Vec::new();
+    if let Some(error) = seen.state_error {
+        let text = format!("nothing more is taken in until the state can be written: {error}");
+        held.push(("state_stuck", Severity::Critical, text));
+    }
+    if let Some(error) = seen.spool_error {
+        let text = format!(
+            "records wait in the spool, which cannot be read: {error}; mend the disk or the permissions, or move the \
+             file away"
+        );
+        held.push(("spool_unreadable", Severity::Error, text));
+    }
+    held
 }
 
 fn disk(seen: &Seen<'_>) -> Option<Held> {
