@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::place;
 use super::supervisor::{Fault, Supervisor};
 use crate::config::{Settings, StoreKind};
@@ -53,6 +55,8 @@ pub struct Publisher {
     pub listed: Option<Arc<files::Snapshot>>,
     pub watching: super::monitoring::Watching,
     pub supervisor: Supervisor,
+    /// Told when a burst of work is over.
+    pub quiet: Arc<Notify>,
 }
 
 impl Publisher {
@@ -232,6 +236,7 @@ pub fn keep(mut publisher: Publisher, settings: &Settings, now: fn() -> Micros, 
         crate::store::sqlite::connect::use_less_memory(many);
         if burst.is_over(get(&publisher.counters.read)) {
             super::footprint::release();
+            publisher.quiet.notify_one();
         } else if many && burst.under_way {
             super::footprint::trim_heap();
         }

@@ -176,7 +176,7 @@ impl Agent {
             // A server that never answers must not keep files and clients waiting.
             let left = deadline.saturating_duration_since(Instant::now()).max(start::MOMENT);
             let patience = if self.options.once { left } else { start::MOMENT };
-            let error = match tokio::time::timeout(patience, self.store.ensure_schema(false)).await {
+            let error = match tokio::time::timeout(patience, self.store.create_missing()).await {
                 Ok(Ok(objects)) => {
                     start::say_schema(&objects);
                     return Ok(());
@@ -276,7 +276,7 @@ impl Agent {
         .await
         .map_err(AgentError::Unusable)?;
         let size = watching.store_size();
-        let beating = Arc::clone(&driver);
+        let (beating, quiet) = (Arc::clone(&driver), Arc::new(Notify::new()));
         let publisher = chores::Publisher {
             data_dir: self.settings.data_dir.clone(),
             counters: Arc::clone(&self.counters),
@@ -293,6 +293,7 @@ impl Agent {
             listed: None,
             watching,
             supervisor: self.supervisor.clone(),
+            quiet: Arc::clone(&quiet),
         };
         let (stop, stopped) = mpsc::channel();
         let settings = self.settings.clone();
@@ -312,6 +313,16 @@ impl Agent {
                     Arc::clone(&intake),
                     supervisor.clone(),
                 )
+            }));
+            let store = Arc::clone(&self.store);
+            tasks.push(self.supervisor.restarting("upkeep", move || {
+                let (store, quiet) = (Arc::clone(&store), Arc::clone(&quiet));
+                async move {
+                    loop {
+                        quiet.notified().await;
+                        store.rest().await;
+                    }
+                }
             }));
             let (settings, store) = (self.settings.clone(), Arc::clone(&self.store));
             tasks.push(self.supervisor.restarting("retention", move || {

@@ -199,7 +199,9 @@ impl Spooling {
                 Err(StateError::Ended) => return false,
                 Err(e) => e,
             };
-            if !std::mem::replace(&mut said, true) {
+            if std::mem::replace(&mut said, true) {
+                tracing::debug!("the spool still cannot be written: {error}");
+            } else {
                 tracing::error!("the spool cannot be written; the socket waits until it can: {error}");
             }
             if self.hurry.is_cancelled() {

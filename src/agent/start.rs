@@ -13,6 +13,7 @@ use crate::config::{Settings, StoreKind};
 use crate::source::files::FilesStatus;
 use crate::state::{Loaded, OpenError, State};
 use crate::store::{SchemaAction, SchemaObject, Sink, Store};
+use crate::telemetry::stderr::Stderr;
 use crate::telemetry::{Counters, get};
 
 /// How long a store is waited for before anything else begins.
@@ -46,7 +47,9 @@ pub async fn open_state(
             Err(e @ OpenError::Full { .. }) if !once => e,
             Err(e) => return Err(AgentError::Unusable(e.to_string())),
         };
-        if !std::mem::replace(&mut said, true) {
+        if std::mem::replace(&mut said, true) {
+            tracing::debug!("the disk is still full: {error}");
+        } else {
             tracing::error!("{error}; the start waits until there is room");
         }
         // A service manager must not take the waiting for a start that hangs.
@@ -85,11 +88,22 @@ pub fn say_ready(settings: &Settings, socket: Option<&Path>) {
 
 /// A line on standard error. That nobody reads there is no reason to stop.
 pub fn note(text: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = Stderr.write_all(format!("{text}\n").as_bytes());
 }
 
-/// Says what was created or changed in the store.
+/// Says what was created in the store, and what differs there from what this version would make.
 pub fn say_schema(objects: &[SchemaObject]) {
+    let differ: Vec<&str> = objects
+        .iter()
+        .filter(|o| o.dry && o.action == SchemaAction::Updated)
+        .map(|o| o.name.as_str())
+        .collect();
+    if !differ.is_empty() {
+        tracing::warn!(
+            "{} in the store differ from what this version makes, and are left as they are; `logagent init` changes them",
+            differ.join(", ")
+        );
+    }
     for object in objects.iter().filter(|o| o.action != SchemaAction::Unchanged) {
         tracing::debug!(name = object.name, action = ?object.action, "schema");
     }
@@ -99,7 +113,7 @@ pub fn say_schema(objects: &[SchemaObject]) {
 pub async fn prepare_later(store: Arc<Store>, wait: Duration) {
     loop {
         tokio::time::sleep(wait.min(Duration::from_secs(5))).await;
-        match store.ensure_schema(false).await {
+        match store.create_missing().await {
             Ok(objects) => {
                 say_schema(&objects);
                 tracing::info!("the store is ready");

@@ -268,6 +268,11 @@ impl Driver {
                 .dead_letters
                 .extend(report.rejected.into_iter().map(letter));
         }
+        if !report.postponed.is_empty() {
+            // It takes its turn in the spool, in the change that moves the cursors.
+            self.pending.spool.push(Arc::new(report.postponed));
+            self.checkpoint_soon();
+        }
         self.settle(out.ticket, By::Store);
     }
 

@@ -227,12 +227,13 @@ impl PipelineIntake {
             asked.iter().map(|id| ((id.pid, id.start), liveness(id))).collect();
         // One that came meanwhile is asked about the next time.
         let known = |id: &ProcessId| found.get(&(id.pid, id.start)).copied().unwrap_or(Liveness::Alive);
-        let n = self
-            .lock()
-            .parser
-            .tracker
-            .conclude((self.now)(), quiet, lost_after, known);
-        if n > 0 {
+        let mut inner = self.lock();
+        let tracker = &mut inner.parser.tracker;
+        let n = tracker.conclude((self.now)(), quiet, lost_after, known);
+        tracker.catch_up((self.now)());
+        let news = n > 0 || tracker.has_updates();
+        drop(inner);
+        if news {
             self.wake();
         }
         n

@@ -35,6 +35,9 @@ pub const AGENT_LEARNINGS: &str = "agent_learnings";
 pub const AGENT_MEMORIES: &str = "agent_memories";
 pub const LOG_CAUSALITY: &str = "log_causality";
 
+/// Fixes among dead letters: what is kept is what was asked for, as no edge stands yet.
+pub const FIXES: &str = "fixes";
+
 /// All collections.
 pub const COLLECTIONS: [&str; 5] = [LOG_EVENTS, SCRIPT_RUNS, AGENT_LEARNINGS, AGENT_MEMORIES, LOG_CAUSALITY];
 
@@ -161,6 +164,10 @@ impl Batch {
             LOG_CAUSALITY => {
                 let relation = serde_json::from_str(record);
                 return relation.map(|relation| self.relations.push(relation)).is_ok();
+            }
+            FIXES => {
+                let fix = serde_json::from_str(record);
+                return fix.map(|fix| self.fixes.push(fix)).is_ok();
             }
             _ => return false,
         };
@@ -325,6 +332,9 @@ pub struct Report {
     pub known: u64,
     /// Fixes that matched no error.
     pub fixes_unmatched: u64,
+    /// What could not be finished now, though everything else is stored: it must not hold up what comes after, and is to
+    /// be written again later.
+    pub postponed: Batch,
     /// Records refused for good; each becomes a dead letter.
     pub rejected: Vec<Rejected>,
 }
@@ -379,6 +389,14 @@ pub trait Sink {
 
     /// Creates or upgrades the schema; with `dry` only says what it would do.
     fn ensure_schema(&self, dry: bool) -> impl Future<Output = Result<Vec<SchemaObject>, WriteError>> + Send;
+
+    /// Creates what is missing in the schema and changes nothing that an operator may have changed; says what differs.
+    fn create_missing(&self) -> impl Future<Output = Result<Vec<SchemaObject>, WriteError>> + Send
+    where
+        Self: Sync,
+    {
+        self.ensure_schema(false)
+    }
 
     /// Returns when everything that `write` confirmed before this call would survive a power loss. To be awaited before
     /// a cursor that rests on it is made durable; calling it at most every second or so keeps it cheap. Stores that

@@ -48,6 +48,14 @@ impl Store {
         }
     }
 
+    /// All is quiet: gives back what a burst of work needed.
+    pub async fn rest(&self) {
+        match self {
+            Store::Sqlite(store) => store.rest().await,
+            Store::Memory(_) | Store::Arango(_) => {}
+        }
+    }
+
     /// Leaves the store in order, as the last thing an agent does.
     pub async fn close(&self) {
         match self {
@@ -102,6 +110,14 @@ impl Sink for Store {
             Store::Sqlite(store) => store.ensure_schema(dry).await,
             Store::Memory(store) => store.ensure_schema(dry).await,
             Store::Arango(store) => store.ensure_schema(dry).await,
+        }
+    }
+
+    async fn create_missing(&self) -> Result<Vec<SchemaObject>, WriteError> {
+        match self {
+            Store::Sqlite(store) => store.create_missing().await,
+            Store::Memory(store) => store.create_missing().await,
+            Store::Arango(store) => store.create_missing().await,
         }
     }
 

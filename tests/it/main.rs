@@ -45,3 +45,4 @@ mod systemd;
 mod tidy;
 mod upkeep;
 mod upkeep_agent;
+mod wedges;

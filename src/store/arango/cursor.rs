@@ -224,8 +224,12 @@ impl Client {
     }
 
     /// [`Client::change`] with a query file and its bind values.
-    pub async fn change_with<B: Serialize + Sync>(&self, file: &str, binds: &B) -> Result<Stats, Error> {
-        let options = QueryOptions::default();
+    pub async fn change_with<B: Serialize + Sync>(
+        &self,
+        file: &str,
+        binds: &B,
+        options: &QueryOptions,
+    ) -> Result<Stats, Error> {
         let wish = Wish {
             query: text(file),
             bind_vars: binds,
@@ -237,7 +241,7 @@ impl Client {
                 ..WishOptions::default()
             },
         };
-        self.change(json(&wish)?, &options).await
+        self.change(json(&wish)?, options).await
     }
 
     /// How long to wait for an answer to a query: a second more than the server grants itself, since its own verdict is
