@@ -10,14 +10,15 @@ use tokio_util::sync::CancellationToken;
 use super::supervisor::Supervisor;
 use crate::config::{Settings, StoreKind};
 use crate::record::Micros;
-use crate::telemetry::alerts::{Alert, Change, Seen, Severity, Watch};
+use crate::store::Fill;
+use crate::telemetry::alerts::{self, Alert, Change, Seen, Severity, Watch};
 use crate::telemetry::http::{self, Watched};
 use crate::telemetry::on_alert::Teller;
 use crate::telemetry::snapshot::Snapshot;
 use crate::telemetry::{Counters, prometheus};
 
-/// Bytes in the store and bytes that it may hold, as retention last saw them; `None` where there is no such limit.
-pub type StoreSize = Arc<Mutex<Option<(u64, u64)>>>;
+/// How full the store is, as retention last saw it; `None` where it has no limit.
+pub type StoreSize = Arc<Mutex<Option<Fill>>>;
 
 /// Pages that cannot be served are tried again after this time.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -89,6 +90,12 @@ impl Watching {
     pub fn look(&mut self, now: Micros, store_since: Micros, stuck: &Stuck, s: &mut Snapshot) {
         let before = self.letters.replace(s.dead_letters).unwrap_or(s.dead_letters);
         self.refused += s.dead_letters.saturating_sub(before);
+        let filled = *self.store_size.lock().unwrap_or_else(PoisonError::into_inner);
+        let filled = filled.map(|f| alerts::Filled {
+            bytes: f.bytes,
+            limit: f.limit,
+            over: f.over,
+        });
         if let Some(watch) = &mut self.watch {
             let seen = Seen {
                 now,
@@ -96,7 +103,8 @@ impl Watching {
                 store_since,
                 refused: self.refused,
                 disk: self.places.iter().filter_map(|p| disk(p)).min(),
-                store_size: *self.store_size.lock().unwrap_or_else(PoisonError::into_inner),
+                store_size: filled,
+                first_unreadable_is_denied: denied(s),
                 resident: prometheus::resident_bytes(),
                 state_error: stuck.state.as_deref(),
                 spool_error: stuck.spool.as_deref(),
@@ -115,6 +123,12 @@ impl Watching {
         shown.clone_from(s);
         s.sources = sources;
     }
+}
+
+/// Whether the first unreadable source may not be read by this user. It is not opened: it could be a pipe.
+fn denied(s: &Snapshot) -> bool {
+    let first = s.sources.iter().find(|source| source.state == "unreadable");
+    first.is_some_and(|source| rustix::fs::access(source.path.as_str(), rustix::fs::Access::READ_OK).is_err())
 }
 
 /// Free bytes for this user, and all bytes, of the disk that holds `dir`.

@@ -105,8 +105,8 @@ impl Retention {
 
     /// Looks how much the store holds, where it has a limit.
     async fn weigh(&self) -> Result<(), WriteError> {
-        let (bytes, limit) = self.store.size().await?;
-        *self.size.lock().unwrap_or_else(PoisonError::into_inner) = limit.map(|limit| (bytes, limit));
+        let fill = self.store.fill().await?;
+        *self.size.lock().unwrap_or_else(PoisonError::into_inner) = fill;
         Ok(())
     }
 }

@@ -215,8 +215,9 @@ impl Tracker {
     /// The processes that [`Tracker::conclude`] asks about.
     #[must_use]
     pub fn watched_processes(&self) -> Vec<ProcessId> {
-        let visible = |p: &&Box<Process>| !p.over && !p.unseen && p.id.pid > 0 && p.id.host == self.host;
-        self.processes.values().filter(visible).map(|p| p.id.clone()).collect()
+        let visible = |p: &Process| !p.over && !p.unseen && p.id.pid > 0 && p.id.host == self.host;
+        let processes = self.processes.values().filter(|p| visible(p));
+        processes.map(|p| p.id.clone()).collect()
     }
 
     /// Concludes the runs of processes that are gone, and gives up runs that nobody can see any more.

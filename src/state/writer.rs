@@ -180,6 +180,8 @@ impl Inner {
     /// After a failure: opens the database again, and writes what it may not have.
     fn reopen(&mut self) -> Result<&Db, DbError> {
         if self.db.is_none() {
+            // A compaction that failed half way must not be taken for a state that is empty.
+            compact::finish(&self.dir)?;
             let db = Db::open(&self.dir)?;
             let rows = std::mem::take(&mut self.unsynced);
             let caught_up = db.apply(&rows).and_then(|()| db.sync());

@@ -362,6 +362,17 @@ pub enum WriteError {
     Refused(String),
 }
 
+/// How full a store is whose edition limits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Bytes that are stored.
+    pub bytes: u64,
+    /// Bytes that may be.
+    pub limit: u64,
+    /// It is over its limit: seconds until it becomes read-only, and until it shuts down.
+    pub over: Option<(u64, u64)>,
+}
+
 /// What `init` did, or would do, with one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaAction {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::Connection;
 
 use crate::harness::eventually;
-use crate::place::{Agent, Place, line, lines};
+use crate::place::{Agent, Place, line, lines, noise};
 
 const QUICK: &str = "[retry]\ninitial = \"20ms\"\nmax = \"100ms\"\n";
 
@@ -119,12 +119,13 @@ fn a_disk_that_stays_full_for_many_attempts_makes_clients_wait_and_not_for_ever(
     let data = data(&agent.child);
     let mut client = Client::connect(&data.join("logagent.sock"));
     client.deliver("before", 50, 50);
+    let mut seed = 1;
     // Twice: what the first time leaves behind is there the second time.
     for round in 1..=2 {
         fill(&data);
         let before = said(&place, "the spool still cannot be written");
-        let filler = "y".repeat(2000);
         for i in 0..40 {
+            let filler = noise(&mut seed, 60);
             client.send(&format!("{{\"message\":\"full {round} {i}\",\"filler\":\"{filler}\"}}"));
         }
         eventually("several attempts to write the spool", || {
@@ -230,24 +231,24 @@ fn what_became_known_of_a_run_is_delivered_although_none_of_its_records_is_shipp
 
 #[test]
 fn a_spool_smaller_than_one_request_blocks_nobody_for_ever() {
-    let place = Place::with(&format!("{QUICK}[spool]\nmax_size = \"4KiB\"\n"));
+    let place = Place::with(&format!("{QUICK}[spool]\nmax_size = \"1MiB\"\n"));
     let agent = place.start();
     let socket = place.path(".logagent/logagent.sock");
-    let clients: Vec<_> = (0..4)
+    let clients: Vec<_> = (0..2)
         .map(|n| {
             let socket = socket.clone();
             std::thread::spawn(move || {
                 let mut client = Client::connect(&socket);
-                let text = format!("{n}\n").repeat(3000);
+                let text = format!("{n}\n").repeat(16_000);
                 client.out.write_all(text.as_bytes()).expect("sent");
-                client.await_acked(3000);
+                client.await_acked(16_000);
             })
         })
         .collect();
     for client in clients {
         client.join().expect("all is taken");
     }
-    eventually("everything is stored", || (place.counts().0 == 12_000).then_some(()));
+    eventually("everything is stored", || (place.counts().0 == 32_000).then_some(()));
     assert_eq!(agent.terminate(), Some(0), "{}", place.stderr());
 }
 

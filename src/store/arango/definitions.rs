@@ -154,7 +154,7 @@ pub fn collections(settings: &config::Arangodb) -> Vec<Collection> {
             name: LOG_CAUSALITY,
             edges: true,
             rule: causality(),
-            shards: 1,
+            shards: settings.shards.max(1),
         },
         document(LEASES, leases(), 1),
     ];

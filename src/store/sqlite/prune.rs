@@ -172,10 +172,8 @@ impl Pass {
         let Some(before) = self.ask.before.filter(|_| !self.thorough) else {
             return Ok(false);
         };
-        db.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM log_events WHERE id > ?1 AND id <= ?2 AND ingested_at < ?3)",
-        )?
-        .query_row((from, self.last, format_time(before)), |r| r.get(0))
+        db.prepare_cached("SELECT EXISTS (SELECT 1 FROM log_events WHERE id > ?1 AND id <= ?2 AND ingested_at < ?3)")?
+            .query_row((from, self.last, format_time(before)), |r| r.get(0))
     }
 
     /// Fills `doomed` from the next rows; returns the last id looked at, `None` at the end.

@@ -123,8 +123,16 @@ impl Where {
             }
         }
         let name = self.bind(wanted);
+        let null = match value.rsplit_once('[') {
+            // A field that is missing reads as null as well, and is none.
+            Some((parent, last)) if field.values.iter().any(|typed| typed == "null") => {
+                let last = last.trim_end_matches(']');
+                format!(" OR ({value} == null AND IS_OBJECT({parent}) AND HAS({parent}, {last}))")
+            }
+            _ => String::new(),
+        };
         self.terms.push(format!(
-            "TO_BOOL({value} IN {name} OR (IS_ARRAY({value}) AND LENGTH(INTERSECTION({value}, {name})) > 0))"
+            "TO_BOOL({value} IN {name}{null} OR (IS_ARRAY({value}) AND LENGTH(INTERSECTION({value}, {name})) > 0))"
         ));
     }
 
