@@ -104,7 +104,7 @@ pub struct Memory {
 }
 
 /// After so many requests that passed a larger one is tried: the proxy that refused it may be gone.
-const TRIED_AGAIN: usize = 256;
+const TRIED_AGAIN: usize = 64;
 
 /// A limit beyond this is none: no batch is so large.
 const NO_LIMIT: usize = 64 << 20;
