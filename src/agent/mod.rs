@@ -304,32 +304,43 @@ impl Agent {
             })
             .map_err(|e| cannot_start(&e))?;
         if !self.options.once {
-            let (files, intake) = (Arc::clone(&self.files), Arc::clone(&self.intake));
-            let supervisor = self.supervisor.clone();
-            tasks.push(self.supervisor.restarting("watchdog", move || {
-                heart::beat(
-                    Arc::clone(&files),
-                    Arc::clone(&beating),
-                    Arc::clone(&intake),
-                    supervisor.clone(),
-                )
-            }));
-            let store = Arc::clone(&self.store);
-            tasks.push(self.supervisor.restarting("upkeep", move || {
-                let (store, quiet) = (Arc::clone(&store), Arc::clone(&quiet));
-                async move {
-                    loop {
-                        quiet.notified().await;
-                        store.rest().await;
-                    }
-                }
-            }));
-            let (settings, store) = (self.settings.clone(), Arc::clone(&self.store));
-            tasks.push(self.supervisor.restarting("retention", move || {
-                retention::Retention::new(&settings, Arc::clone(&store), Arc::clone(&size), now).keep()
-            }));
+            self.begin_upkeep(tasks, beating, size, quiet);
         }
         Ok(stop::Status { stop, joined })
+    }
+
+    /// What goes on beside an agent that stays: the watchdog, rest after bursts, retention.
+    fn begin_upkeep(
+        &self,
+        tasks: &mut Vec<tokio::task::JoinHandle<()>>,
+        beating: Arc<Mutex<DriverStatus>>,
+        size: monitoring::StoreSize,
+        quiet: Arc<Notify>,
+    ) {
+        let (files, intake) = (Arc::clone(&self.files), Arc::clone(&self.intake));
+        let supervisor = self.supervisor.clone();
+        tasks.push(self.supervisor.restarting("watchdog", move || {
+            heart::beat(
+                Arc::clone(&files),
+                Arc::clone(&beating),
+                Arc::clone(&intake),
+                supervisor.clone(),
+            )
+        }));
+        let store = Arc::clone(&self.store);
+        tasks.push(self.supervisor.restarting("upkeep", move || {
+            let (store, quiet) = (Arc::clone(&store), Arc::clone(&quiet));
+            async move {
+                loop {
+                    quiet.notified().await;
+                    store.rest().await;
+                }
+            }
+        }));
+        let (settings, store) = (self.settings.clone(), Arc::clone(&self.store));
+        tasks.push(self.supervisor.restarting("retention", move || {
+            retention::Retention::new(&settings, Arc::clone(&store), Arc::clone(&size), now).keep()
+        }));
     }
 
     /// The socket, if it is not off.

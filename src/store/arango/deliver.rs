@@ -269,7 +269,7 @@ impl Delivery<'_> {
                 self.stored += range.len();
                 return Ok(Next::Done);
             }
-            Ok(_) => {}
+            Ok(_) => self.memory.passed(),
             Err(e) => return self.refused(range, e).await,
         }
         match self.post(range, TELLING).await {

@@ -48,6 +48,7 @@ pub use client::Client;
 pub use cursor::{Cursor, Plan, QueryOptions, Stats, Warning};
 pub use errors::{ApiError, Error};
 
+use self::definitions::Mode;
 use self::deliver::{Load, Memory, deliver};
 use super::{AGENT_LEARNINGS, AGENT_MEMORIES, Batch, LOG_EVENTS, Report, SCRIPT_RUNS, SchemaObject, Sink, WriteError};
 use crate::config;
@@ -170,12 +171,12 @@ impl Sink for Arango {
     }
 
     async fn ensure_schema(&self, dry: bool) -> Result<Vec<SchemaObject>, WriteError> {
-        let mode = if dry { schema::Mode::Dry } else { schema::Mode::All };
+        let mode = if dry { Mode::Dry } else { Mode::All };
         schema::ensure(&self.client, &self.settings, mode).await
     }
 
     async fn create_missing(&self) -> Result<Vec<SchemaObject>, WriteError> {
-        schema::ensure(&self.client, &self.settings, schema::Mode::Missing).await
+        schema::ensure(&self.client, &self.settings, Mode::Missing).await
     }
 
     /// An answer means that the server has the batch in its log, not that the log is on its disk. Asking for a sync with

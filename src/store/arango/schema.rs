@@ -15,7 +15,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, Request, Scope};
-use super::definitions::{self, Collection, GRAPH, INDEXES, Index, LOG_EMBEDDINGS, VIEW};
+use super::definitions::{self, Collection, GRAPH, INDEXES, Index, LOG_EMBEDDINGS, Mode, VIEW};
 use super::errors::Error;
 use super::{vector, words};
 use crate::config;
@@ -26,17 +26,6 @@ pub const OLDEST: (u32, u32, u32) = (3, 12, 4);
 
 /// Creating a collection in a cluster involves every server of it.
 const PATIENT: Duration = Duration::from_secs(120);
-
-/// How far [`ensure`] goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Says what it would do.
-    Dry,
-    /// Creates what is missing, and says what differs.
-    Missing,
-    /// Creates what is missing and changes what differs.
-    All,
-}
 
 /// Creates or upgrades everything; see the module.
 pub async fn ensure(client: &Client, settings: &config::Arangodb, mode: Mode) -> Result<Vec<SchemaObject>, WriteError> {
