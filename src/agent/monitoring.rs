@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::supervisor::Supervisor;
+use super::supervisor::{MayEnd, Supervisor};
 use crate::config::{Settings, StoreKind};
 use crate::record::Micros;
 use crate::store::Fill;
@@ -58,7 +58,11 @@ impl Watching {
         let command = Some(&m.on_alert).filter(|command| on && !command.is_empty());
         Watching {
             watch: on.then(|| Watch::new(m.alert_failure_percent)),
-            teller: command.map(|command| Teller::start(command.clone(), settings.host.clone())),
+            teller: command.map(|command| {
+                let (teller, work) = Teller::new(command.clone(), settings.host.clone());
+                supervisor.task("alerts", MayEnd::Yes, work);
+                teller
+            }),
             watched: Watched {
                 snapshot: Arc::default(),
                 counters,
