@@ -12,7 +12,7 @@ pub(super) const KIB: u64 = 1024;
 pub(super) const MIB: u64 = 1024 * KIB;
 
 /// Of `batch.max_bytes`.
-pub const BATCH_BYTES: u64 = 2 * MIB;
+const BATCH_BYTES: u64 = 2 * MIB;
 
 fn texts(list: &[&str]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
@@ -54,6 +54,7 @@ pub(super) fn settings() -> Settings {
             flush_interval: secs(2),
             in_flight: 2,
         },
+        batch_bytes_given: false,
         retry: Retry {
             initial: Duration::from_millis(500),
             max: secs(60),

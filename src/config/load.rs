@@ -396,6 +396,7 @@ fn finish(draft: &mut Draft, sources: &Sources, vars: &Variables, problems: &mut
             wrong(format!("{} is larger than truncate.document", place(key)));
         }
     }
+    s.batch_bytes_given = draft.origins.contains_key("batch.max_bytes");
     if s.batch.max_bytes > s.spool.max_size {
         wrong(format!("{} is larger than spool.max_size", place("batch.max_bytes")));
     }

@@ -19,7 +19,6 @@ mod load;
 mod store_url;
 mod value;
 
-pub use defaults::BATCH_BYTES;
 pub use load::{ConfigError, Problem, Sources, Warning};
 
 use std::path::PathBuf;
@@ -37,6 +36,8 @@ pub struct Settings {
     pub redact: Redact,
     pub store: Store,
     pub batch: Batch,
+    /// `batch.max_bytes` was set, be it to its default.
+    pub batch_bytes_given: bool,
     pub retry: Retry,
     pub spool: Spool,
     pub shutdown: Shutdown,

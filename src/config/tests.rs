@@ -64,6 +64,8 @@ fn the_example_file_is_complete_and_equals_the_defaults() {
     got.data_dir.clone_from(&expected.data_dir);
     got.socket.path.clone_from(&expected.socket.path);
     got.store.sqlite_path.clone_from(&expected.store.sqlite_path);
+    assert!(got.batch_bytes_given, "it names each key");
+    got.batch_bytes_given = false;
     assert_eq!(got, expected);
 
     let given = super::file::read(Path::new("x"), EXAMPLE, &mut Vec::new());

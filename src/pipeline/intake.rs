@@ -4,7 +4,7 @@
 //! one chunk is parsed (well under a millisecond), and parsing has to happen in order anyway, since what a record
 //! belongs to depends on the records before it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -208,12 +208,19 @@ impl PipelineIntake {
                 .map(|at| at - settle),
             None => Some(i64::MAX),
         };
-        let n = self
-            .lock()
-            .parser
-            .tracker
-            .conclude((self.now)(), quiet, lost_after, liveness);
-        if n > 0 {
+        // What the system says of processes is read without the lock: readers of files and clients wait for that.
+        let asked = self.lock().parser.tracker.watched_processes();
+        let found: HashMap<(i64, Micros), Liveness> =
+            asked.iter().map(|id| ((id.pid, id.start), liveness(id))).collect();
+        // One that came meanwhile is asked about the next time.
+        let known = |id: &ProcessId| found.get(&(id.pid, id.start)).copied().unwrap_or(Liveness::Alive);
+        let mut inner = self.lock();
+        let tracker = &mut inner.parser.tracker;
+        let n = tracker.conclude((self.now)(), quiet, lost_after, known);
+        tracker.catch_up((self.now)());
+        let news = n > 0 || tracker.has_updates();
+        drop(inner);
+        if news {
             self.wake();
         }
         n

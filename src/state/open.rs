@@ -111,6 +111,7 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
     let loaded = known.loaded(&notes, &dir);
     let state = State {
         data_dir: data_dir.to_owned(),
+        items: AtomicU64::new(spool.items()),
         records: AtomicU64::new(spool.records()),
         bytes: AtomicU64::new(spool.bytes()),
         max_bytes,

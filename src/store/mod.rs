@@ -37,6 +37,9 @@ pub const AGENT_LEARNINGS: &str = "agent_learnings";
 pub const AGENT_MEMORIES: &str = "agent_memories";
 pub const LOG_CAUSALITY: &str = "log_causality";
 
+/// Fixes among dead letters: what is kept is what was asked for, as no edge stands yet.
+pub const FIXES: &str = "fixes";
+
 /// All collections.
 pub const COLLECTIONS: [&str; 5] = [LOG_EVENTS, SCRIPT_RUNS, AGENT_LEARNINGS, AGENT_MEMORIES, LOG_CAUSALITY];
 
@@ -163,6 +166,10 @@ impl Batch {
             LOG_CAUSALITY => {
                 let relation = serde_json::from_str(record);
                 return relation.map(|relation| self.relations.push(relation)).is_ok();
+            }
+            FIXES => {
+                let fix = serde_json::from_str(record);
+                return fix.map(|fix| self.fixes.push(fix)).is_ok();
             }
             _ => return false,
         };
@@ -327,6 +334,9 @@ pub struct Report {
     pub known: u64,
     /// Fixes that matched no error.
     pub fixes_unmatched: u64,
+    /// What could not be finished now, though everything else is stored: it must not hold up what comes after, and is to
+    /// be written again later.
+    pub postponed: Batch,
     /// Records refused for good; each becomes a dead letter.
     pub rejected: Vec<Rejected>,
 }
@@ -352,6 +362,17 @@ pub enum WriteError {
     /// `retry.max`, with an alert.
     #[error("{0}")]
     Refused(String),
+}
+
+/// How full a store is whose edition limits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Bytes that are stored.
+    pub bytes: u64,
+    /// Bytes that may be.
+    pub limit: u64,
+    /// It is over its limit: seconds until it becomes read-only, and until it shuts down.
+    pub over: Option<(u64, u64)>,
 }
 
 /// What `init` did, or would do, with one object.
@@ -381,6 +402,14 @@ pub trait Sink {
 
     /// Creates or upgrades the schema; with `dry` only says what it would do.
     fn ensure_schema(&self, dry: bool) -> impl Future<Output = Result<Vec<SchemaObject>, WriteError>> + Send;
+
+    /// Creates what is missing in the schema and changes nothing that an operator may have changed; says what differs.
+    fn create_missing(&self) -> impl Future<Output = Result<Vec<SchemaObject>, WriteError>> + Send
+    where
+        Self: Sync,
+    {
+        self.ensure_schema(false)
+    }
 
     /// Returns when everything that `write` confirmed before this call would survive a power loss. To be awaited before
     /// a cursor that rests on it is made durable; calling it at most every second or so keeps it cheap. Stores that

@@ -47,3 +47,4 @@ mod systemd;
 mod tidy;
 mod upkeep;
 mod upkeep_agent;
+mod wedges;

@@ -58,6 +58,17 @@ pub struct Collection {
     pub shards: u32,
 }
 
+/// How far the making of the schema goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Says what it would do.
+    Dry,
+    /// Creates what is missing, and says what differs.
+    Missing,
+    /// Creates what is missing and changes what differs.
+    All,
+}
+
 /// A persistent index.
 pub struct Index {
     pub collection: &'static str,
@@ -154,7 +165,7 @@ pub fn collections(settings: &config::Arangodb) -> Vec<Collection> {
             name: LOG_CAUSALITY,
             edges: true,
             rule: causality(),
-            shards: 1,
+            shards: settings.shards.max(1),
         },
         document(LEASES, leases(), 1),
     ];

@@ -48,6 +48,7 @@ pub fn open(path: &Path) -> Result<Connection, WriteError> {
         std::fs::create_dir_all(directory)
             .map_err(|e| WriteError::Refused(format!("cannot create the directory {}: {e}", directory.display())))?;
     }
+    mend_modes(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|e| fault::explain(&e, path))?;
     // Looked at before anything is changed: what is not ours is not touched.
@@ -55,6 +56,26 @@ pub fn open(path: &Path) -> Result<Connection, WriteError> {
     let version = schema::version(&db).map_err(|e| fault::explain_schema(&e, path))?;
     prepare(&db, version).map_err(|e| fault::explain(&e, path))?;
     Ok(db)
+}
+
+/// SQLite gives the files beside a database the mode that it has when they are made. One that was read-only for a while
+/// leaves them so, and then refuses to be written to although it may be.
+fn mend_modes(path: &Path) {
+    let Ok(wanted) = std::fs::metadata(path).map(|m| m.permissions()) else {
+        return;
+    };
+    if wanted.readonly() {
+        return;
+    }
+    for suffix in ["-shm", "-wal"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(suffix);
+        // Not followed: a link there is not SQLite's.
+        let left = std::fs::symlink_metadata(&beside).is_ok_and(|m| m.is_file() && m.permissions().readonly());
+        if left && let Err(e) = std::fs::set_permissions(&beside, wanted.clone()) {
+            tracing::warn!("{} is read-only, and stays so: {e}", Path::new(&beside).display());
+        }
+    }
 }
 
 fn prepare(db: &Connection, version: i64) -> rusqlite::Result<()> {

@@ -333,7 +333,9 @@ const OBJECTS: &[Object] = &[
 pub enum SchemaError {
     #[error("its schema is version {found}, newer than this program knows ({VERSION}): upgrade logagent")]
     TooNew { found: i64 },
-    #[error("it has a table {0} that is not logagent's: name another file in store.sqlite.path")]
+    #[error(
+        "it is another program's database (it has {0}) and is left as it is: name another file in store.sqlite.path"
+    )]
     Foreign(String),
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
@@ -362,11 +364,15 @@ pub fn version(db: &Connection) -> Result<i64, SchemaError> {
             Ok(found)
         };
     }
-    // A database of someone else may be shared as long as the names do not meet.
-    for object in OBJECTS {
-        if stored_sql(db, object.name)?.is_some() {
-            return Err(SchemaError::Foreign(object.name.to_owned()));
-        }
+    // What is not ours is not touched: the journal's mode and the versions in the file's head are its owner's, too.
+    let first = "SELECT type || ' ' || name FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT 1";
+    if let Some(thing) = db.query_row(first, [], |r| r.get::<_, String>(0)).optional()? {
+        return Err(SchemaError::Foreign(format!("a {thing}")));
+    }
+    if application != 0 || found != 0 {
+        return Err(SchemaError::Foreign(format!(
+            "application_id {application}, user_version {found}"
+        )));
     }
     Ok(0)
 }

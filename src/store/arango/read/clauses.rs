@@ -80,7 +80,12 @@ impl Where {
         self.one_of("e.execution_id", &filter.executions);
         self.one_of("e.script_name", &filter.scripts);
         self.one_of("e.host", &filter.hosts);
-        self.one_of("e.fingerprint", &filter.fingerprints);
+        if !filter.fingerprints.is_empty() {
+            self.one_of("e.fingerprint", &filter.fingerprints);
+            // The index is sparse: it serves only what keeps out null, of both its fields, for sure.
+            self.terms.push("e.fingerprint != null".to_owned());
+            self.terms.push("e.timestamp >= \"\"".to_owned());
+        }
         for tag in &filter.tags {
             self.add("@ IN NOT_NULL(e.tags, [])", tag.clone());
         }
@@ -90,8 +95,9 @@ impl Where {
         if let Some(re) = &filter.grep {
             let name = self.bind(re.as_str());
             let test = |what: &str| format!("REGEX_TEST(NOT_NULL({what}, \"\"), {name})");
+            // Within a function: the server makes each OR of a FILTER a scan of its own.
             self.terms.push(format!(
-                "({} OR {} OR {} OR {} OR LENGTH((NOT_NULL(e.exception.chain, []))[* FILTER {} OR {}]) > 0)",
+                "TO_BOOL({} OR {} OR {} OR {} OR LENGTH((NOT_NULL(e.exception.chain, []))[* FILTER {} OR {}]) > 0)",
                 test("e.message"),
                 test("e.exception.type"),
                 test("e.exception.value"),
@@ -117,8 +123,16 @@ impl Where {
             }
         }
         let name = self.bind(wanted);
+        let null = match value.rsplit_once('[') {
+            // A field that is missing reads as null as well, and is none.
+            Some((parent, last)) if field.values.iter().any(|typed| typed == "null") => {
+                let last = last.trim_end_matches(']');
+                format!(" OR ({value} == null AND IS_OBJECT({parent}) AND HAS({parent}, {last}))")
+            }
+            _ => String::new(),
+        };
         self.terms.push(format!(
-            "({value} IN {name} OR (IS_ARRAY({value}) AND LENGTH(INTERSECTION({value}, {name})) > 0))"
+            "TO_BOOL({value} IN {name}{null} OR (IS_ARRAY({value}) AND LENGTH(INTERSECTION({value}, {name})) > 0))"
         ));
     }
 
@@ -137,11 +151,11 @@ impl Where {
     pub fn behind(&mut self, timestamp: &str, seq: i64, key: &str, down: bool) {
         let sign = if down { '<' } else { '>' };
         let (time, seq, key) = (self.bind(timestamp), self.bind(seq), self.bind(key));
-        // The first term alone serves the index.
+        // The first term alone serves the index. Arrays are compared by their elements, one after the other; the same with
+        // OR would be three scans, each sorted whole.
         self.terms.push(format!("e.timestamp {sign}= {time}"));
         self.terms.push(format!(
-            "(e.timestamp {sign} {time} OR NOT_NULL(e.seq, 0) {sign} {seq} \
-             OR (NOT_NULL(e.seq, 0) == {seq} AND e._key {sign} {key}))"
+            "[e.timestamp, NOT_NULL(e.seq, 0), e._key] {sign} [{time}, {seq}, {key}]"
         ));
     }
 
@@ -151,7 +165,7 @@ impl Where {
         let (start, id) = (self.bind(start), self.bind(execution));
         self.terms.push(format!("r.start_time {sign}= {start}"));
         self.terms
-            .push(format!("(r.start_time {sign} {start} OR r.execution_id {sign} {id})"));
+            .push(format!("[r.start_time, r.execution_id] {sign} [{start}, {id}]"));
     }
 
     /// The conditions on runs known as `r`.

@@ -121,7 +121,7 @@ impl ArangoReader {
 
     /// A query that deletes. Returns how many documents it did delete.
     fn change(&self, file: &str, binds: &Value) -> Result<u64, ReadError> {
-        let stats = self.wait(self.client.change_with(file, binds))?;
+        let stats = self.wait(self.client.change_with(file, binds, &QueryOptions::default()))?;
         Ok(stats.writes_executed)
     }
 }
