@@ -9,6 +9,7 @@
 
 mod append;
 mod bound;
+mod custom;
 mod encode;
 mod exception;
 mod familiar;
@@ -223,3 +224,7 @@ fn base32(mut n: u64, out: &mut [u8]) {
         n >>= 5;
     }
 }
+
+#[cfg(test)]
+#[path = "tests/growth.rs"]
+mod growth;

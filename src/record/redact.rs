@@ -17,9 +17,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::{elements, members};
 use super::secrets::{HIDING, SECRETS};
-use super::suspicion;
 use super::text::{escape_into, string, unescape};
 use super::{Record, Text, Token};
+use super::{custom, suspicion};
 use crate::config::Redact;
 
 /// What hides secrets; built once.
@@ -101,22 +101,89 @@ impl Anchors {
         }
     }
 
-    /// The first anchor at or after `from`: where it begins and ends, and which it is.
-    fn find(&self, s: &str, from: usize) -> Option<(Range<usize>, usize)> {
+    /// Begins a walk over the anchors of a text.
+    fn walk<'s>(&self, s: &'s str) -> Walk<'_, 's> {
+        let searches = match self {
+            Anchors::Packed(searchers) => searchers.len(),
+            Anchors::Automaton(_) => 1,
+        };
+        Walk {
+            anchors: self,
+            s,
+            next: vec![Next::Unknown; searches],
+        }
+    }
+
+    /// The first anchor that the search `number` finds at or after `from`.
+    fn search(&self, number: usize, s: &str, from: usize) -> Option<Hit> {
         let span = aho_corasick::Span {
             start: from.min(s.len()),
             end: s.len(),
         };
-        let place = |m: aho_corasick::Match, first: usize| (m.range(), first + m.pattern().as_usize());
+        let hit = |m: aho_corasick::Match, first: usize| Hit {
+            start: m.start(),
+            end: m.end(),
+            anchor: first + m.pattern().as_usize(),
+        };
         match self {
             Anchors::Packed(searchers) => {
-                let found = searchers
-                    .iter()
-                    .filter_map(|(p, first)| Some(place(p.find_in(s, span)?, *first)));
-                found.min_by_key(|(range, _)| range.start)
+                let (searcher, first) = searchers.get(number)?;
+                Some(hit(searcher.find_in(s, span)?, *first))
             }
-            Anchors::Automaton(a) => a.find(aho_corasick::Input::new(s).span(span)).map(|m| place(m, 0)),
+            Anchors::Automaton(a) => Some(hit(a.find(aho_corasick::Input::new(s).span(span))?, 0)),
         }
+    }
+}
+
+/// Where an anchor stands, and which it is.
+#[derive(Clone, Copy)]
+struct Hit {
+    start: usize,
+    end: usize,
+    anchor: usize,
+}
+
+/// What one search of a [`Walk`] finds next.
+#[derive(Clone, Copy)]
+enum Next {
+    Unknown,
+    At(Hit),
+    Nothing,
+}
+
+/// A walk over the anchors of one text, from its beginning to its end.
+///
+/// Each search keeps the anchor that it found until the walk has passed it: searching anew for each anchor of another
+/// search would read the rest of the text again and again, and cost the square of its length.
+struct Walk<'a, 's> {
+    anchors: &'a Anchors,
+    s: &'s str,
+    next: Vec<Next>,
+}
+
+impl Walk<'_, '_> {
+    /// The first anchor at or after `from`, which never falls.
+    fn find(&mut self, from: usize) -> Option<Hit> {
+        let mut first: Option<Hit> = None;
+        for (number, next) in self.next.iter_mut().enumerate() {
+            let passed = match next {
+                Next::Unknown => true,
+                Next::At(hit) => hit.start < from,
+                Next::Nothing => false,
+            };
+            if passed {
+                *next = match self.anchors.search(number, self.s, from) {
+                    Some(hit) => Next::At(hit),
+                    None => Next::Nothing,
+                };
+            }
+            if let Next::At(hit) = next
+                && first.is_none_or(|f| hit.start < f.start)
+            {
+                first = Some(*hit);
+            }
+        }
+        first
     }
 }
 
@@ -249,8 +316,7 @@ impl Redactor {
         }
         for pattern in &self.custom {
             let plain = unescape(&current);
-            if pattern.is_match(&plain) {
-                let hidden = pattern.replace_all(&plain, regex::NoExpand("[REDACTED:pattern]"));
+            if let Some(hidden) = custom::hide(pattern, &plain) {
                 let mut escaped = String::with_capacity(hidden.len());
                 escape_into(&hidden, &mut escaped);
                 kinds.push("pattern".to_owned());
@@ -264,9 +330,10 @@ impl Redactor {
     fn known(&self, s: &str, kinds: &mut Vec<String>) -> Option<String> {
         let mut out = String::new();
         let (mut done, mut from) = (0, 0);
-        while let Some((at, anchor)) = self.anchors.find(s, from) {
-            from = at.end;
-            let Some((secret, range)) = self.verify(s, at.start, anchor) else {
+        let mut walk = self.anchors.walk(s);
+        while let Some(hit) = walk.find(from) {
+            from = hit.end;
+            let Some((secret, range)) = self.verify(s, hit.start, hit.anchor) else {
                 continue;
             };
             if range.start < done {
