@@ -34,7 +34,7 @@ use crate::runs::liveness::liveness;
 use crate::source::files::{Command, FilesStatus, OnceReport, Tailer};
 use crate::source::socket;
 use crate::state::dead_letters::DeadLetters;
-use crate::state::{Loaded, State};
+use crate::state::{Loaded, State, modes};
 use crate::store::{Sink, Store, WriteError};
 use crate::telemetry::snapshot::Meter;
 use crate::telemetry::{Counters, get};
@@ -104,9 +104,9 @@ struct Agent {
 impl Agent {
     async fn start(settings: Settings, options: RunOptions) -> Result<(), AgentError> {
         let unusable = |e: &dyn std::fmt::Display| AgentError::Unusable(e.to_string());
-        std::fs::create_dir_all(&settings.data_dir).map_err(|e| {
+        modes::prepare(&settings).map_err(|e| {
             unusable(&format!(
-                "cannot create the data directory {}: {e}",
+                "cannot use the data directory {}: {e}",
                 settings.data_dir.display()
             ))
         })?;

@@ -13,14 +13,14 @@ use super::exit::{Exit, Failure};
 pub(super) fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
     // Into memory first: clap_complete panics when its writer fails, as a closed pipe does.
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "logagent", &mut script);
+    clap_complete::generate(shell, &mut super::args::command(), "logagent", &mut script);
     io::stdout().write_all(&script)?;
     Ok(Exit::Done)
 }
 
 /// Prints the manual page, or writes one for each verb into `dir`.
 pub(super) fn man(dir: Option<&Path>) -> Result<Exit, Failure> {
-    let command = Cli::command();
+    let command = super::args::command();
     match dir {
         None => {
             let mut page = Vec::new();

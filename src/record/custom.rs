@@ -45,16 +45,17 @@ pub(super) fn hide(pattern: &Regex, text: &str) -> Option<String> {
             continue;
         }
         window = WINDOW;
+        let behind = |at: usize| super::text::ceil(text, at + 1).max(at + 1);
+        if found.is_empty() && any && found.start() == done {
+            from = behind(done);
+            continue;
+        }
         any = true;
         out.push_str(text.get(done..found.start()).unwrap_or_default());
         out.push_str(MARK);
         done = found.end();
-        // As everywhere, an empty match counts once, and the search goes on behind the next character.
-        from = if found.is_empty() {
-            super::text::ceil(text, done + 1).max(done + 1)
-        } else {
-            done
-        };
+        // As everywhere, an empty match counts once, and not right behind another one.
+        from = if found.is_empty() { behind(done) } else { done };
     }
     if !any {
         return None;

@@ -43,5 +43,6 @@ mod state;
 mod store_contract;
 mod systemd;
 mod tidy;
+mod trust;
 mod upkeep;
 mod upkeep_agent;
