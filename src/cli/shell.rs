@@ -4,9 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use clap::CommandFactory;
 
-use super::args::Cli;
 use super::exit::{Exit, Failure};
 
 /// Prints a completion script.
