@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-
 use super::exit::{Exit, Failure};
 
 /// Prints a completion script.

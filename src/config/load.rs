@@ -239,16 +239,11 @@ const REAL_ONLY: [&str; 3] = ["LOGAGENT_CONFIG", "STATE_DIRECTORY", "CREDENTIALS
 
 /// Takes away what files that were only found may not say, and says so.
 fn restrict(given: &mut Vec<Given>, sources: &Sources, toml: Option<&Path>, warnings: &mut Vec<Warning>) {
-    let root = sources.root();
-    let root = if root == sources.dir { Path::new("") } else { &root };
-    let base = if root.as_os_str().is_empty() {
-        &sources.dir
-    } else {
-        root
-    };
+    let base = sources.root();
+    let moved = base != sources.dir;
     if let Some(path) = toml {
         let of_file = |o: &Origin| matches!(o, Origin::File { .. });
-        let keys = trust::restrict(given, base, of_file);
+        let keys = trust::restrict(given, &base, moved, of_file);
         if !keys.is_empty() {
             warnings.push(Warning(format!(
                 "{}: not taken, as the file was only found here and may have come with a repository: {}; if it is yours, \
@@ -259,7 +254,7 @@ fn restrict(given: &mut Vec<Given>, sources: &Sources, toml: Option<&Path>, warn
         }
     }
     let of_env = |o: &Origin| matches!(o, Origin::Variable { dotenv: Some(_), .. });
-    let keys = trust::restrict(given, base, of_env);
+    let keys = trust::restrict(given, &base, moved, of_env);
     if !keys.is_empty() {
         warnings.push(Warning(format!(
             "{}: not taken, as the file was only found here and may have come with a repository: {}; if it is yours, set \

@@ -164,9 +164,14 @@ pub(super) fn upwards(dir: &Path, home: Option<&Path>) -> Option<PathBuf> {
     None
 }
 
-/// Takes out of what a found file gives what it may not say; tells the keys. Relative paths are meant from `root`, which
-/// is where the file was found, or empty for the working directory.
-pub(super) fn restrict(given: &mut Vec<Given>, root: &Path, found: impl Fn(&Origin) -> bool) -> Vec<String> {
+/// Takes out of what a found file gives what it may not say; tells the keys. Relative paths are meant from `root`,
+/// where the file was found; where that is not the working directory (`moved`) they are rewritten so.
+pub(super) fn restrict(
+    given: &mut Vec<Given>,
+    root: &Path,
+    moved: bool,
+    found: impl Fn(&Origin) -> bool,
+) -> Vec<String> {
     let mut refused = Vec::new();
     let mut elsewhere = false;
     given.retain_mut(|g| {
@@ -182,9 +187,9 @@ pub(super) fn restrict(given: &mut Vec<Given>, root: &Path, found: impl Fn(&Orig
                 local
             }
             "data_dir" | "store.sqlite.path" | "socket.path" | "store.arangodb.password_file" => {
-                inside(&mut g.value, root)
+                inside(&mut g.value, root, moved)
             }
-            "files.include" | "files.exclude" => inside_all(&mut g.value, root),
+            "files.include" | "files.exclude" => inside_all(&mut g.value, root, moved),
             _ => true,
         };
         if !keep {
@@ -228,7 +233,7 @@ fn is_local(endpoint: &str) -> bool {
 }
 
 /// Whether a path lies below `root`; one that is relative is then meant from there.
-fn inside(value: &mut Value, root: &Path) -> bool {
+fn inside(value: &mut Value, root: &Path, moved: bool) -> bool {
     let Ok(path) = value.path() else { return true };
     let text = path.to_str().unwrap_or_default();
     if path.as_os_str().is_empty() || text == "off" {
@@ -238,13 +243,13 @@ fn inside(value: &mut Value, root: &Path) -> bool {
     if !below(&rooted, root) {
         return false;
     }
-    if !root.as_os_str().is_empty() {
+    if moved {
         *value = Value::Text(rooted.to_string_lossy().into_owned());
     }
     true
 }
 
-fn inside_all(value: &mut Value, root: &Path) -> bool {
+fn inside_all(value: &mut Value, root: &Path, moved: bool) -> bool {
     let Ok(patterns) = value.texts() else { return true };
     let rooted = |p: &String| root.join(p).to_string_lossy().into_owned();
     // What stands before the first wildcard says where the files are; none leads up behind it.
@@ -257,7 +262,7 @@ fn inside_all(value: &mut Value, root: &Path) -> bool {
         let (before, leads_up) = fixed(p);
         !leads_up && below(&root.join(before), root)
     });
-    if all && !root.as_os_str().is_empty() {
+    if all && moved {
         *value = Value::List(patterns.iter().map(|p| Value::Text(rooted(p))).collect());
     }
     all
