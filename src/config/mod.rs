@@ -13,6 +13,7 @@
 mod defaults;
 mod env;
 mod file;
+mod found;
 mod keys;
 mod load;
 mod store_url;

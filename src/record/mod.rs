@@ -20,6 +20,7 @@ mod instant;
 mod lanes;
 mod level;
 mod loguru;
+mod names;
 mod owned;
 mod parse;
 mod plain;
