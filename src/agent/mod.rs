@@ -43,6 +43,7 @@ use crate::source::files::{Command, FilesStatus, OnceReport, Tailer};
 use crate::source::socket;
 use crate::state::Loaded;
 use crate::state::dead_letters::DeadLetters;
+use crate::state::modes;
 use crate::store::{Sink, Store, WriteError};
 use crate::telemetry::snapshot::Meter;
 use crate::telemetry::{Counters, get};
@@ -133,6 +134,12 @@ impl Agent {
         signals: &mut Signals,
     ) -> Result<(), AgentError> {
         let unusable = |e: &dyn std::fmt::Display| AgentError::Unusable(e.to_string());
+        modes::prepare(&settings).map_err(|e| {
+            unusable(&format!(
+                "cannot use the data directory {}: {e}",
+                settings.data_dir.display()
+            ))
+        })?;
         let rules = Arc::new(Rules::new(&settings).map_err(|e| unusable(&e))?);
         let Some((state, loaded)) = start::open_state(&settings, options.once, signals).await? else {
             return Ok(());

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::read::ReadVerb;
 use crate::query::args::Show;
@@ -37,8 +37,40 @@ pub struct Cli {
     /// The store, over the configuration: sqlite:PATH or http(s)://user:password@host:port/database
     #[arg(long, global = true, value_name = "URL", help_heading = "Every verb")]
     pub store: Option<String>,
+    /// Work as if started in this directory; -C for short, but where that asks for context
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Every verb")]
+    pub directory: Option<PathBuf>,
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+/// The command line as it is parsed: `-C DIR` is understood by every verb that has no `-C` of its own.
+#[must_use]
+pub fn command() -> clap::Command {
+    fn short(command: clap::Command) -> clap::Command {
+        let taken = command.get_arguments().any(|a| a.get_short() == Some('C'));
+        let command = command.mut_subcommands(short);
+        let known = command.get_arguments().any(|a| a.get_id() == "directory");
+        match (taken, known) {
+            (true, _) => command,
+            (false, true) => command.mut_arg("directory", |a| a.short('C')),
+            (false, false) => {
+                let directory = clap::Arg::new("directory")
+                    .short('C')
+                    .long("directory")
+                    .value_name("DIR");
+                let directory = directory
+                    .value_parser(clap::value_parser!(PathBuf))
+                    .value_hint(ValueHint::DirPath);
+                command.arg(
+                    directory
+                        .help("Work as if started in this directory")
+                        .help_heading("Every verb"),
+                )
+            }
+        }
+    }
+    short(Cli::command())
 }
 
 /// What to do.
@@ -304,7 +336,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     /// Names of all verbs that do something, with their two examples.

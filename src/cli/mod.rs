@@ -23,11 +23,12 @@ mod stress;
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use self::args::{Cli, Verb};
 use self::exit::{Exit, Failure};
-use crate::config::{Settings, Sources};
+use crate::config::{Settings, Sources, StoreKind};
+use crate::state::modes;
 use crate::store::Store;
 
 /// What every verb works with: the settings, and where they came from.
@@ -43,7 +44,24 @@ impl Context {
     /// # Errors
     /// Settings of the store that can never work.
     fn open_store(&self) -> Result<Store, Failure> {
+        self.prepare_writing()?;
         Ok(Store::open_writer(&self.settings)?)
+    }
+
+    /// Has what is written from now on be as private as `data_mode` says, and makes the data directory where the store is
+    /// to stand in it.
+    ///
+    /// # Errors
+    /// A data directory that cannot be used.
+    fn prepare_writing(&self) -> Result<(), Failure> {
+        let s = &self.settings;
+        modes::confine(s);
+        let inside = s.store.sqlite_path.parent() == Some(s.data_dir.as_path());
+        if s.store.kind != StoreKind::Sqlite || !inside {
+            return Ok(());
+        }
+        modes::prepare(s)
+            .map_err(|e| Failure::usage(format!("cannot use the data directory {}: {e}", s.data_dir.display())))
     }
 }
 
@@ -59,7 +77,8 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
 
 /// Reads the command line, does what it says, and returns how the program ends.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
+    let parsed = args::command().try_get_matches_from(args);
+    let cli = match parsed.and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are data and end with 0; the rest is usage.
@@ -80,7 +99,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
 }
 
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
-    let sources = Sources::from_process(cli.config, cli.store);
+    if let Some(dir) = &cli.directory {
+        std::env::set_current_dir(dir).map_err(|e| Failure::usage(format!("-C {}: {e}", dir.display())))?;
+    }
+    let mut sources = Sources::from_process(cli.config, cli.store);
+    // An agent, and what makes one of its own, begins where it stands.
+    sources.upward = !matches!(cli.verb, Verb::Run(_) | Verb::Demo(_) | Verb::Stress(_));
     let default = match &cli.verb {
         Verb::Run(_) => "info",
         // What a client of the MCP server does wrong is its own to log.

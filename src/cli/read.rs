@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use super::answer::Screen;
 use super::exit::{Exit, Failure};
 use super::{Context, show};
+use crate::config::StoreKind;
 use crate::mcp::McpError;
 use crate::query::answer::Answer;
 use crate::query::record::Recorder;
@@ -366,6 +367,16 @@ fn recorder(context: &Context) -> Recorder<'_> {
 
 /// Writes to the store itself, without the agent.
 fn write(context: &Context, batch: Batch) -> Result<Report, WriteError> {
+    let path = &context.settings.store.sqlite_path;
+    let named = context.sources.store.is_some();
+    if context.settings.store.kind == StoreKind::Sqlite && !named && !path.exists() {
+        return Err(WriteError::Away(format!(
+            "there is no store {}, nor one above this directory: say where it is (-C DIR, or --store sqlite:PATH), or make \
+             one here (logagent init, or logagent run)",
+            path.display()
+        )));
+    }
+    context.prepare_writing().map_err(|f| WriteError::Refused(f.message))?;
     let store = Store::open_writer(&context.settings)?;
     super::block_on(async {
         let batch = std::sync::Arc::new(batch);

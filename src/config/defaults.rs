@@ -23,6 +23,8 @@ pub(super) fn settings() -> Settings {
     let secs = Duration::from_secs;
     Settings {
         data_dir: PathBuf::new(),
+        data_mode: 0o700,
+        data_group: String::new(),
         host: String::new(),
         files: files(),
         socket: Socket {

@@ -14,9 +14,11 @@ mod defaults;
 mod env;
 mod file;
 mod format;
+mod found;
 mod keys;
 mod load;
 mod store_url;
+mod trust;
 mod value;
 
 pub use load::{ConfigError, Problem, Sources, Warning};
@@ -28,6 +30,10 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub data_dir: PathBuf,
+    /// Of the data directory; files in it have it less the right to execute.
+    pub data_mode: u32,
+    /// Empty: unchanged.
+    pub data_group: String,
     pub host: String,
     pub files: Files,
     pub socket: Socket,

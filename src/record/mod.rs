@@ -12,6 +12,7 @@ mod bound;
 mod claude;
 mod continuation;
 mod crash;
+mod custom;
 mod dialects;
 mod encode;
 mod exception;
@@ -29,6 +30,7 @@ mod logfmt;
 mod loguru;
 mod member;
 mod memory;
+mod names;
 mod otlp;
 mod owned;
 mod parse;
@@ -309,3 +311,7 @@ fn base32(mut n: u64, out: &mut [u8]) {
         n >>= 5;
     }
 }
+
+#[cfg(test)]
+#[path = "tests/growth.rs"]
+mod growth;

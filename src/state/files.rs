@@ -4,15 +4,35 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Creates a directory (and those above it) for the owner alone. One that exists stays as it is.
-pub fn create_private_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+static MODE: AtomicU32 = AtomicU32::new(0o700);
+
+/// From now on directories are made with this mode, and files with it less the right to execute.
+pub fn make_as(mode: u32) {
+    MODE.store(mode, Ordering::Relaxed);
 }
 
-/// Creates a file for the owner alone; it must not exist.
+/// The mode of new files.
+pub fn file_mode() -> u32 {
+    MODE.load(Ordering::Relaxed) & 0o666
+}
+
+/// Creates a directory (and those above it) as `data_mode` says: for the owner alone, unless it says otherwise. One that exists stays as it is.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(MODE.load(Ordering::Relaxed))
+        .create(dir)
+}
+
+/// Creates a file as `data_mode` says; it must not exist.
 pub fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(file_mode())
+        .open(path)
 }
 
 /// Creates a file for the owner alone, or empties the one that a failed attempt left under this name.

@@ -54,6 +54,7 @@ mod db;
 pub mod dead_letters;
 mod files;
 pub mod lock;
+pub mod modes;
 mod open;
 mod packed;
 mod recovery;

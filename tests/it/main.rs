@@ -45,6 +45,7 @@ mod state;
 mod store_contract;
 mod systemd;
 mod tidy;
+mod trust;
 mod upkeep;
 mod upkeep_agent;
 mod wedges;

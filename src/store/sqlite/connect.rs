@@ -1,5 +1,7 @@
 //! Opening the database file for writing, with everything a connection needs to be told.
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -45,9 +47,13 @@ const LOG_KEPT: u32 = 32 << 20;
 /// The schema is left as it is.
 pub fn open(path: &Path) -> Result<Connection, WriteError> {
     if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
             .map_err(|e| WriteError::Refused(format!("cannot create the directory {}: {e}", directory.display())))?;
     }
+    create_private(path).map_err(|e| WriteError::Refused(format!("cannot create {}: {e}", path.display())))?;
     mend_modes(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|e| fault::explain(&e, path))?;
@@ -76,6 +82,24 @@ fn mend_modes(path: &Path) {
             tracing::warn!("{} is read-only, and stays so: {e}", Path::new(&beside).display());
         }
     }
+}
+
+/// Makes the file where it is missing, for its owner (and the group, where the umask lets it): SQLite would let everybody
+/// read it. The files beside it get its mode. A link of another user is not followed.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    if path == Path::new(":memory:") {
+        return Ok(());
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(m) if m.is_symlink() && ![0, rustix::process::geteuid().as_raw()].contains(&m.uid()) => {
+            return Err(std::io::Error::other("it is a link of another user"));
+        }
+        Ok(_) => return Ok(()),
+        Err(_) => {}
+    }
+    // What keeps it from being made is better said by SQLite.
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
+    Ok(())
 }
 
 fn prepare(db: &Connection, version: i64) -> rusqlite::Result<()> {
