@@ -15,6 +15,7 @@ use crate::query::record::Recorder;
 use crate::query::render::{Paint, Row};
 use crate::query::{self, AskError, Asking, Clock, args, errors, events, history::HistoryRow, learnings, stats};
 use crate::store::meaning::{Embedder, Meaning};
+use crate::store::search::Stop;
 use crate::store::{Batch, Report, Sink, Store, WriteError};
 
 /// A verb's arguments, and how its answer is shown.
@@ -148,6 +149,7 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
             ..Clock::system(show.utc)
         },
         meaning: meaning.as_ref().map(|m| m as &dyn Meaning),
+        stop: Stop::default(),
     };
     match verb {
         ReadVerb::Search(v) if v.args.follow => follow(&ask(&v.show), v),

@@ -3,6 +3,8 @@
 //! Schemas come from the declaration of the verbs' arguments ([`crate::query::args`]), with what a model does not need
 //! taken out. Verbs that are folded into another tool are answered under their own names too.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
@@ -62,6 +64,9 @@ const fn offer(name: &'static str, about: &'static str, takes: fn() -> Takes) ->
 
 /// Shared flags that models are told of.
 const SHARED: [&str; 7] = ["limit", "since", "until", "level", "execution", "script", "cursor"];
+
+/// The longest that a query in the store's language may run: nobody else is there to stop it.
+const RAW_MAX: Duration = Duration::from_secs(60);
 
 /// What models are told of flags that several tools share, in fewer words than a person who reads it once.
 const IN_SHORT: [(&str, &str); 8] = [
@@ -130,7 +135,7 @@ static OFFERS: [Offer; 15] = [
         "summary",
         "How one run went: counts by level, first and last error, learnings, frequent messages, silences.",
         || {
-            let include = json!({"include": {"type": "array", "items": {"enum": ["response", "graph"]},
+            let include = json!({"include": {"type": "array", "items": {"type": "string", "enum": ["response", "graph"]},
                 "description": "Also its structured response, or how its events are related"}});
             takes::<args::Summary>(&["execution_id"], include)
         },
@@ -157,7 +162,7 @@ static OFFERS: [Offer; 15] = [
         "query",
         "Ask the store in its own language (SQL on the embedded store, AQL on ArangoDB), read-only. Tables: log_events, \
          script_runs, agent_learnings, log_causality.",
-        || takes::<args::Query>(&["text", "bind", "limit"], json!({})),
+        || takes::<args::Query>(&["text", "bind", "limit", "cursor"], json!({})),
     ),
     Offer {
         writes: true,
@@ -276,6 +281,11 @@ fn simple(mut property: Value) -> Value {
     }
     if let Some(Value::Array(values)) = map.get_mut("enum") {
         values.retain(|v| !v.is_null());
+        map.entry("type").or_insert_with(|| json!("string"));
+    }
+    // An object without any property is refused by some clients; its JSON as text is taken by all.
+    if map.get("type") == Some(&json!("object")) && map.get("properties").is_none_or(|p| p == &json!({})) {
+        map.insert("type".to_owned(), json!("string"));
     }
     property
 }
@@ -337,6 +347,7 @@ pub fn call<'r>(
         "query" => paged(a, max, |a| {
             let mut args: args::Query = read(a)?;
             args.which.limit = Some(args.which.limit.unwrap_or(50));
+            query::raw::within(&args, RAW_MAX)?;
             Ok(fit::list::<crate::store::search::RawRow>(query::query(ask, &args)?))
         }),
         "learn" => single(max, query::learn(ask, &read(a)?, &recorder())?.lean()),
@@ -414,7 +425,7 @@ fn summary(ask: &Asking<'_>, a: &Value, max: usize) -> Result<Value, AskError> {
         let graph = query::graph(
             ask,
             &args::Graph {
-                id,
+                id: Some(id),
                 ..args::Graph::default()
             },
         )?;

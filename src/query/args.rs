@@ -38,8 +38,8 @@ pub struct Which {
     /// This level and above: warning, ERROR, 25
     #[arg(short = 'l', long, value_name = "LEVEL", help_heading = "Which records")]
     pub level: Option<String>,
-    /// Only this execution; "last" stands for the newest run
-    #[arg(short = 'e', long, value_name = "ID", help_heading = "Which records")]
+    /// Only this run: its id or the beginning of it, a script (its newest run), last, last-failed
+    #[arg(short = 'e', long, value_name = "RUN", help_heading = "Which records")]
     pub execution: Option<String>,
     /// Only this script
     #[arg(short = 's', long, value_name = "NAME", help_heading = "Which records")]
@@ -267,10 +267,10 @@ pub struct Runs {
 /// Arguments of `summary`.
 #[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default)]
 pub struct Summary {
-    /// The execution's id; "last" stands for the newest run
-    #[arg(value_name = "EXECUTION")]
-    #[serde(rename = "execution_id", alias = "execution")]
-    pub id: String,
+    /// The run: its id or the beginning of it, a script (its newest run), last, last-failed [default: last]
+    #[arg(value_name = "RUN")]
+    #[serde(rename = "execution_id", alias = "execution", default)]
+    pub id: Option<String>,
     /// Also keep the summary as a memory of type execution_summary
     #[arg(long)]
     #[serde(default)]
@@ -409,10 +409,10 @@ pub enum GraphFormat {
 /// Arguments of `graph`.
 #[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default)]
 pub struct Graph {
-    /// The execution's id; "last" stands for the newest run
-    #[arg(value_name = "EXECUTION")]
-    #[serde(rename = "execution_id", alias = "execution")]
-    pub id: String,
+    /// The run: its id or the beginning of it, a script (its newest run), last, last-failed [default: last]
+    #[arg(value_name = "RUN")]
+    #[serde(rename = "execution_id", alias = "execution", default)]
+    pub id: Option<String>,
     /// text, json, dot, mermaid or svg
     #[arg(long, value_enum)]
     #[serde(default)]
@@ -462,7 +462,6 @@ pub struct Query {
     pub timeout: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
-    #[schemars(skip)]
     pub which: Which,
 }
 

@@ -92,7 +92,7 @@ pub fn errors(ask: &Asking<'_>, args: &Errors) -> Result<Found, AskError> {
     // By its flag an execution narrows; surroundings make it the one that is asked about.
     let by_flag = which.execution.as_ref().filter(|_| args.context.is_some());
     let named = names.first().or(by_flag);
-    let named = named.map(|name| super::runs::execution(ask, name)).transpose()?;
+    let named = named.map(|name| super::naming::execution(ask, Some(name), &which)).transpose()?;
     if args.context.is_some() && named.is_none() {
         return Err(AskError::usage("--context is for the errors of one execution: name it"));
     }

@@ -27,6 +27,7 @@ pub mod graph;
 pub mod history;
 pub mod learnings;
 mod lenient;
+pub mod naming;
 mod nearness;
 pub mod patterns;
 pub mod prune;
@@ -57,6 +58,7 @@ pub use summary::summary;
 pub use window::{Clock, Window};
 
 use crate::store::meaning::Meaning;
+use crate::store::search::Stop;
 use crate::store::{ReadError, Search};
 
 /// Why there is no answer.
@@ -80,10 +82,12 @@ impl AskError {
 }
 
 /// Whom a verb asks, and when.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Asking<'a> {
     pub store: &'a dyn Search,
     pub clock: Clock,
     /// What ranks by meaning, where it is configured.
     pub meaning: Option<&'a dyn Meaning>,
+    /// Set where nobody waits for the answer any more.
+    pub stop: Stop,
 }

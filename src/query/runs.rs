@@ -32,36 +32,6 @@ pub struct RunRow {
     pub columns: Vec<(String, String)>,
 }
 
-/// Newest runs that are looked through for one that no other run encloses.
-const NEWEST: usize = 200;
-
-/// The id that `name` stands for: `last` for the newest run that no other run encloses, else itself.
-///
-/// # Errors
-/// [`AskError::NotFound`] where there is no run at all; those of the store.
-pub fn execution(ask: &Asking<'_>, name: &str) -> Result<String, AskError> {
-    if name != "last" {
-        return Ok(name.to_owned());
-    }
-    let newest = |limit| {
-        ask.store.runs(&RunAsk {
-            limit,
-            ..RunAsk::default()
-        })
-    };
-    // Most runs enclose none: one is enough to look at.
-    for limit in [1, NEWEST] {
-        let page = newest(limit)?;
-        let outermost = page.items.iter().position(|r| r.parent_execution_id.is_none());
-        // Where all of them are inner runs, their parents are older still, or gone.
-        let chosen = outermost.or((!page.more).then_some(0)).or((limit > 1).then_some(0));
-        if let Some(run) = chosen.and_then(|i| page.items.into_iter().nth(i)) {
-            return Ok(run.execution_id);
-        }
-    }
-    Err(AskError::NotFound("no run is known yet".to_owned()))
-}
-
 /// Runs, newest first.
 ///
 /// # Errors

@@ -9,7 +9,8 @@ use super::patterns::Templates;
 use super::render::lean::{plain_values, rounded, said, seconds};
 use super::render::paint::{Style, cell, number, plain, short, short_key};
 use super::render::{Paint, Row};
-use super::runs::{execution, length};
+use super::naming::{refuse, subject};
+use super::runs::length;
 use super::window::{parse_stored, show_duration};
 use super::{AskError, Asking};
 use crate::store::search::{Filter, LearningAsk, RunAsk};
@@ -76,7 +77,8 @@ const GAP_MIN: i64 = 1_000_000;
 /// # Errors
 /// [`AskError::NotFound`] for an unknown execution; those of the store.
 pub fn summary(ask: &Asking<'_>, args: &Summary) -> Result<RunSummary, AskError> {
-    let id = execution(ask, args.id.trim())?;
+    refuse("summary", &args.which, &["level", "tag", "grep", "reverse", "cursor"])?;
+    let id = subject(ask, args.id.as_deref(), &args.which)?;
     let run = ask.store.runs(&RunAsk {
         executions: vec![id.clone()],
         limit: 1,

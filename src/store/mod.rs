@@ -21,6 +21,7 @@ pub mod search;
 pub mod sqlite;
 pub mod stored;
 mod updates;
+pub mod words;
 
 use serde::{Deserialize, Serialize};
 

@@ -48,12 +48,46 @@ pub enum ReadError {
     TooLong(String),
 }
 
-/// One `FIELD=VALUE` condition: any of the values.
+/// One `FIELD=VALUE` condition: any of the values, none of them, or above or below the one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldIs {
     /// `["extra_data", "user"]`; digits index arrays.
     pub path: Vec<String>,
     pub values: Vec<String>,
+    pub sign: Sign,
+}
+
+/// How a field stands to its values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sign {
+    /// `=`: it is any of them.
+    #[default]
+    Is,
+    /// `!=`: it is none of them; an absent field is none.
+    IsNot,
+    /// `>`
+    Above,
+    /// `>=`
+    AtLeast,
+    /// `<`
+    Below,
+    /// `<=`
+    AtMost,
+}
+
+impl Sign {
+    /// As it is typed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Sign::Is => "=",
+            Sign::IsNot => "!=",
+            Sign::Above => ">",
+            Sign::AtLeast => ">=",
+            Sign::Below => "<",
+            Sign::AtMost => "<=",
+        }
+    }
 }
 
 /// Which events are meant: all conditions hold; an empty list is no condition, a list means any of it.
@@ -192,6 +226,8 @@ pub struct RunAsk {
     pub scripts: Vec<String>,
     pub hosts: Vec<String>,
     pub executions: Vec<String>,
+    /// Runs whose id or script's name begins so.
+    pub begins: Option<String>,
     pub fields: Vec<FieldIs>,
     /// Only runs that have an event like this; its window and executions are not looked at.
     pub with_event: Option<Filter>,
@@ -265,6 +301,23 @@ pub struct RawAsk {
     pub text: String,
     pub binds: Vec<(String, serde_json::Value)>,
     pub timeout: std::time::Duration,
+    /// Ends it before that.
+    pub stop: Stop,
+}
+
+/// Says that nobody waits for an answer any more; clones say it together.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<std::sync::atomic::AtomicBool>);
+
+impl Stop {
+    pub fn stop(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
 }
 
 /// One row of such a query.

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::record::format_time;
 use crate::store::edges::{self, Edge, FixedError};
+use crate::store::words::indexed;
 use crate::store::{Fix, LOG_EVENTS, Relation};
 
 /// At most this many earlier events of the same error are marked resolved with the one that a fix is tied to. That a
@@ -124,7 +125,7 @@ fn repeats(e: &str) -> String {
 /// The newest error with this in its exceptions, or else anywhere in its text.
 fn by_text(db: &Connection, target: &str, own: &str, time: &str) -> rusqlite::Result<Option<FixedError>> {
     // A quoted string is a phrase whatever it holds; one without any word matches nothing.
-    let phrase = format!("\"{}\"", target.replace('"', "\"\"").replace('\0', " "));
+    let phrase = format!("\"{}\"", indexed(target).replace('"', "\"\"").replace('\0', " "));
     let sql = format!(
         "SELECT {ERROR} FROM log_events_fts f JOIN log_events e ON e.id = f.rowid \
          WHERE log_events_fts MATCH ?1 AND e.level_no >= 40 AND e.timestamp <= ?2 AND e._key <> ?3 \

@@ -19,6 +19,7 @@ fn filter() -> Filter {
         fields: vec![FieldIs {
             path: vec!["extra_data".into(), "user".into(), "0".into()],
             values: vec!["7".into(), "x".into()],
+            sign: Default::default(),
         }],
         stored_until: Some(1_795_227_626_000_000),
     }
@@ -95,6 +96,7 @@ fn values_and_names_of_fields_never_stand_in_the_query() {
         fields: vec![FieldIs {
             path: vec!["extra_data".into(), odd.into()],
             values: vec![odd.into()],
+            sign: Default::default(),
         }],
         ..Filter::default()
     });

@@ -26,6 +26,11 @@ pub fn runs(db: &Connection, ask: &RunAsk) -> Result<Page<Run>, Fault> {
     clauses.one_of("r.script_name", &ask.scripts);
     clauses.one_of("r.host", &ask.hosts);
     clauses.one_of("r.execution_id", &ask.executions);
+    if let Some(start) = &ask.begins {
+        let begins = |column: &str| format!("substr(r.{column}, 1, length(?)) = ?");
+        let sql = format!("({} OR {})", begins("execution_id"), begins("script_name"));
+        clauses.add(sql, vec![Value::Text(start.clone()); 4]);
+    }
     for field in &ask.fields {
         clauses.field("r", field, &RUNS);
     }

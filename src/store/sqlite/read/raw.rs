@@ -38,7 +38,8 @@ pub fn run(path: &Path, ask: &RawAsk, visit: Visit<'_, RawRow>) -> Result<(), Re
         .map_err(|e| explain(e.into()))?;
     db.authorizer(Some(authorize));
     let deadline = Instant::now() + ask.timeout;
-    db.progress_handler(10_000, Some(move || Instant::now() >= deadline));
+    let stop = ask.stop.clone();
+    db.progress_handler(10_000, Some(move || stop.is_stopped() || Instant::now() >= deadline));
     select(&db, ask, visit).map_err(|e| match e {
         Fault::Sqlite(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
             ReadError::TooLong(format!(

@@ -373,6 +373,15 @@ impl Search<'_, '_> {
                 self.note(e, &path, count, &field, boost, hits);
                 Ok(count > 0)
             }
+            ("LIKE", [of, pattern]) => {
+                let path = self.path(of).ok_or_else(unsupported)?;
+                let pattern = text(&self.constant(pattern)?);
+                let field = self.index.field(self.run, doc, &path, analyzer)?;
+                let alike = |t: &&String| super::functions::like(t, &pattern, false);
+                let count = field.terms.iter().flatten().filter(alike).count();
+                self.note(e, &path, count, &field, boost, hits);
+                Ok(count > 0)
+            }
             ("PHRASE", [of, parts @ ..]) => {
                 let path = self.path(of).ok_or_else(unsupported)?;
                 let mut given = Vec::new();
