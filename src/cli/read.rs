@@ -16,7 +16,7 @@ use crate::query::render::{Paint, Row};
 use crate::query::{self, AskError, Asking, Clock, args, errors, events, history::HistoryRow, learnings, stats};
 use crate::store::meaning::{Embedder, Meaning};
 use crate::store::search::Stop;
-use crate::store::{Batch, Report, Sink, Store, WriteError};
+use crate::store::{Batch, ReadError, Report, Sink, Store, WriteError};
 
 /// A verb's arguments, and how its answer is shown.
 #[derive(Args, Clone, Debug)]
@@ -232,13 +232,28 @@ fn follow(ask: &Asking<'_>, v: &Shown<args::Search>) -> Result<Exit, Failure> {
     let mut newest = v.args.clone();
     newest.sort = Some(args::Sort::Time);
     newest.which.reverse = false;
-    let mut shown = query::search(ask, &newest)?.items;
+    // The same events that following shows: of words all, and as they are.
+    let mut shown = events::recent(ask, &newest)?.items;
     shown.reverse();
     screen.stream(&shown)?;
     // What was stored between the two questions is in both answers.
+    let mut away: Option<String> = None;
     let mut known: HashSet<String> = shown.into_iter().map(|hit| hit.event.key).collect();
     loop {
-        let mut news = follow.next(ask)?;
+        let mut news = match follow.next(ask) {
+            Ok(news) => news,
+            // It comes back: a store that is made anew, restored, or a server that is started again.
+            Err(AskError::Store(ReadError::Away(why) | ReadError::Refused(why))) => {
+                if away.as_ref() != Some(&why) {
+                    screen.hints(&[format!("{why}; still following")]);
+                    away = Some(why);
+                }
+                std::thread::sleep(FOLLOW);
+                continue;
+            }
+            Err(other) => return Err(other.into()),
+        };
+        away = None;
         news.retain(|hit| !known.contains(&hit.event.key));
         if !news.is_empty() {
             screen.stream(&news)?;

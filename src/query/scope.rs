@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use super::args::Which;
-use super::cursor::{Cursor, digest};
+use super::cursor::{Cursor, SHOWN_MAX, digest, mark};
 use super::naming::{execution, nearest};
 use super::window::{Clock, Window};
 use super::{AskError, Asking};
@@ -25,6 +25,8 @@ pub struct Scope {
     pub after: Option<After>,
     /// What was stored when the first page was asked for, on later pages.
     stored: Option<i64>,
+    /// Hashes of what earlier pages showed, where that is known.
+    shown: Vec<u32>,
     digest: u32,
 }
 
@@ -146,7 +148,7 @@ impl Scope {
             Some(c) => (c.since, c.until),
             None => {
                 let since = w.since.as_deref().map(|t| clock.parse(t)).transpose()?;
-                let until = w.until.as_deref().map(|t| clock.parse(t)).transpose()?;
+                let until = w.until.as_deref().map(|t| clock.parse_end(t)).transpose()?;
                 let named = w.execution.is_some() || fields.iter().any(|f| f.path == ["execution_id"]);
                 let reach = reach
                     .filter(|_| !named)
@@ -178,6 +180,7 @@ impl Scope {
             limit: w.limit.unwrap_or(LIMIT).min(LIMIT_MAX),
             oldest_first: w.reverse,
             stored: cursor.as_ref().and_then(|c| c.stored),
+            shown: cursor.as_ref().map(|c| c.shown.clone()).unwrap_or_default(),
             after: cursor.map(|c| c.after),
             digest,
         })
@@ -219,14 +222,44 @@ impl Scope {
     /// The cursor behind `after`.
     #[must_use]
     pub fn next(&self, after: After) -> String {
+        self.cursor(after, Vec::new())
+    }
+
+    fn cursor(&self, after: After, shown: Vec<u32>) -> String {
         Cursor {
             digest: self.digest,
             since: self.filter.since,
             until: self.filter.until,
             stored: self.stored,
             after,
+            shown,
         }
         .encode()
+    }
+
+    /// Of a ranking whose first items these are: those that earlier pages did not show, as many as are asked for, and the
+    /// cursor behind them, where there are more or `more` says so. The items begin with the best of all, or with those at
+    /// [`Scope::offset`] where [`Scope::remembers`] says no.
+    #[must_use]
+    pub fn unseen<T>(&self, items: Vec<T>, more: bool, key: impl Fn(&T) -> &str) -> (Vec<T>, Option<String>) {
+        let shown: std::collections::HashSet<u32> = self.shown.iter().copied().collect();
+        let mut left: Vec<T> = items.into_iter().filter(|i| !shown.contains(&mark(key(i)))).collect();
+        let more = more || left.len() > self.limit;
+        left.truncate(self.limit);
+        let cursor = more.then(|| {
+            let end = self.offset() + left.len();
+            let mut all = self.shown.clone();
+            all.extend(left.iter().map(|i| mark(key(i))));
+            let all = if self.remembers() && end <= SHOWN_MAX { all } else { Vec::new() };
+            self.cursor(After::Offset(end as u64), all)
+        });
+        (left, cursor)
+    }
+
+    /// Whether all that earlier pages showed is known.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.shown.len() == self.offset()
     }
 
     /// How many items are behind us, for answers whose pages are counted off.

@@ -20,9 +20,9 @@ use super::render::paint::{Style, cell, plain, short, short_key};
 use super::render::{Paint, Row};
 use super::scope::{EVENT_FIELDS, Scope, conditions, hints};
 use super::{AskError, Asking};
-use crate::record::template;
-use crate::store::admit::words_of;
-use crate::store::search::{After, EventAsk, Filter, Fixed, KEY_START, Order, Term, Words};
+use crate::record::{Fingerprint, template};
+use crate::store::words::{is_unspaced, pieces_of};
+use crate::store::search::{EventAsk, Filter, Fixed, KEY_START, Order, Term, Words};
 use crate::store::stored::{ERROR, Event};
 
 /// Events looked at for candidates.
@@ -65,8 +65,10 @@ struct Sought {
     fingerprint: Option<String>,
     /// What is compared by meaning.
     text: String,
-    template: String,
-    words: Vec<String>,
+    /// Of the text, or of each exception of a traceback.
+    templates: Vec<String>,
+    /// Words, and pairs of characters of scripts without spaces.
+    words: Vec<Term>,
 }
 
 /// Errors like a text, or like an event.
@@ -92,10 +94,13 @@ pub fn similar(ask: &Asking<'_>, args: &Similar) -> Result<Answer<Alike>, AskErr
     groups.retain(|_, g| g.same.is_some() || g.coverage >= COVERAGE || g.nearness.is_some_and(|n| n >= near));
     let mut items = rank(ask, &groups)?;
     let total = items.len();
-    let offset = scope.offset().min(total);
-    items.drain(..offset);
-    items.truncate(scope.limit);
-    let end = offset + items.len();
+    if scope.oldest_first {
+        items.sort_by(|a, b| a.last_seen.cmp(&b.last_seen));
+    }
+    if !scope.remembers() {
+        items.drain(..scope.offset().min(total));
+    }
+    let (items, cursor) = scope.unseen(items, false, |i| &i.fingerprint);
     if total == 0 {
         notes.push("no stored error is like this one".to_owned());
         if !scope.window.is_open() {
@@ -103,8 +108,8 @@ pub fn similar(ask: &Asking<'_>, args: &Similar) -> Result<Answer<Alike>, AskErr
         }
     }
     Ok(Answer {
-        next_cursor: (end < total).then(|| scope.next(After::Offset(end as u64))),
-        truncated: end < total,
+        truncated: cursor.is_some(),
+        next_cursor: cursor,
         items,
         total: Some(total as u64),
         window: scope.window,
@@ -123,29 +128,91 @@ fn sought(ask: &Asking<'_>, text: &str) -> Result<Sought, AskError> {
             let text = text_of(&e);
             (e.fingerprint, text)
         }
-        None => (looks_like_key.then(|| text.to_owned()), text.to_owned()),
+        None if looks_like_key => (Some(text.to_owned()), text.to_owned()),
+        None => (pasted(text), text.to_owned()),
     };
-    let masked = template(&text);
-    let masks = ["num", "hex", "uuid", "time", "ip", "email", "url", "path", "str"];
+    let said = exceptions(&text);
+    let said = if said.is_empty() { text.as_str() } else { &said };
     let mut words: Vec<String> = Vec::new();
-    for word in words_of(&masked) {
-        if word.chars().count() > 1 && !masks.contains(&word.as_str()) && !words.contains(&word) {
+    for word in pieces_of(&template(said)) {
+        if (word.chars().count() > 1 || is_unspaced(&word)) && !MASKS.contains(&word.as_str()) && !words.contains(&word) {
             words.push(word);
         }
     }
     if words.is_empty() {
-        words = words_of(&text).collect();
+        words = pieces_of(said);
     }
     words.truncate(WORDS);
     if words.is_empty() {
         return Err(AskError::usage("the text holds no word to look for"));
     }
+    let templates = said.lines().chain([said]).map(|line| template(line.trim())).collect();
+    let term = |text| Term {
+        text,
+        ..Term::default()
+    };
     Ok(Sought {
         fingerprint,
+        templates,
+        words: words.into_iter().map(term).collect(),
         text,
-        template: masked,
-        words,
     })
+}
+
+/// What variable parts of a template stand as.
+const MASKS: [&str; 9] = ["num", "hex", "uuid", "time", "ip", "email", "url", "path", "str"];
+
+/// The fingerprint of a traceback as a person pastes it: as the terminal showed it, or indented or quoted as a whole.
+fn pasted(text: &str) -> Option<String> {
+    let found = Fingerprint::of_text(text);
+    let bare = || {
+        let header = text.lines().find(|l| l.contains(HEADER))?;
+        let margin = header.find(HEADER).filter(|n| *n > 0)?;
+        let margin = header.get(..margin)?;
+        let lines: Vec<&str> = text.lines().map(|l| l.strip_prefix(margin).unwrap_or(l)).collect();
+        Fingerprint::of_text(&lines.join("\n"))
+    };
+    // Where every line is set in alike, the frames are not where they should be.
+    let set_in = text.lines().any(|l| l.contains(HEADER) && !l.starts_with(HEADER));
+    let print = if set_in { bare().or(found) } else { found };
+    print.map(|p| p.to_string())
+}
+
+/// How a traceback of Python begins.
+const HEADER: &str = "Traceback (most recent call last):";
+
+/// The exceptions of a traceback, a line each: what stands at its margin and is neither a heading nor a frame. Empty
+/// for other text.
+fn exceptions(text: &str) -> String {
+    let Some(start) = text.find(HEADER) else {
+        return String::new();
+    };
+    let rules = ["The above exception", "During handling of the above"];
+    let lines = text.get(start..).unwrap_or_default().lines();
+    let bare = lines.map(|l| l.trim_start_matches(['>', '|', '+', ' ']));
+    let mut within = false;
+    let mut out: Vec<&str> = Vec::new();
+    for line in bare {
+        let heading = line.contains(HEADER) || rules.iter().any(|r| line.starts_with(r));
+        let frame = line.starts_with("File \"");
+        // Behind a frame stands its line of code.
+        let code = std::mem::replace(&mut within, frame);
+        if !heading && !frame && !code && is_exception(line) {
+            out.push(line);
+        }
+    }
+    out.join("\n")
+}
+
+/// `Type`, `Type: value`, `package.Type: value`.
+fn is_exception(line: &str) -> bool {
+    let kind = line.split(':').next().unwrap_or("");
+    let named = kind.split('.').all(|part| {
+        let mut chars = part.chars();
+        chars.next().is_some_and(|c| c.is_alphabetic() || c == '_') && chars.all(|c| c.is_alphanumeric() || c == '_')
+    });
+    let last = kind.rsplit('.').next().unwrap_or("");
+    named && last.chars().next().is_some_and(char::is_uppercase)
 }
 
 /// Errors of one fingerprint while they are ranked.
@@ -193,14 +260,10 @@ fn candidates(ask: &Asking<'_>, filter: &Filter, sought: &Sought) -> Result<BTre
             groups.insert(print.clone(), group);
         }
     }
-    let terms = sought.words.iter().map(|w| Term {
-        text: w.clone(),
-        ..Term::default()
-    });
     let page = ask.store.events(&EventAsk {
         filter: filter.clone(),
         words: Some(Words {
-            terms: terms.collect(),
+            terms: sought.words.clone(),
             any: true,
         }),
         order: Order::Score,
@@ -213,14 +276,10 @@ fn candidates(ask: &Asking<'_>, filter: &Filter, sought: &Sought) -> Result<BTre
             continue;
         };
         let fields = event.text_fields();
-        let found = sought
-            .words
-            .iter()
-            .filter(|w| fields.iter().any(|f| f.contains(w)))
-            .count();
+        let found = sought.words.iter().filter(|w| w.occurs_in(&fields)).count();
         let coverage = found as f64 / sought.words.len() as f64;
-        let same = (template(&event.message) == sought.template || template(&root_cause(&event)) == sought.template)
-            .then_some("template");
+        let own = [template(&event.message), template(&root_cause(&event))];
+        let same = own.iter().any(|t| sought.templates.contains(t)).then_some("template");
         let rank = groups.len();
         let group = groups.entry(print).or_insert_with(|| Group::of(event.clone()));
         group.text_rank.get_or_insert(rank);

@@ -274,7 +274,7 @@ impl Words {
     /// Whether a document with these fields matches; the reference for the stores' own full text.
     #[must_use]
     pub fn matches(&self, fields: &[Vec<String>]) -> bool {
-        let has = |t: &Term| fields.iter().any(|words| t.occurs(words));
+        let has = |t: &Term| t.occurs_in(fields);
         let mut wanted = self.terms.iter().filter(|t| !t.without);
         let found = if self.any { wanted.any(has) } else { wanted.all(has) };
         found && !self.terms.iter().any(|t| t.without && has(t))
@@ -314,6 +314,12 @@ impl Term {
             .zip(mine)
             .enumerate()
             .all(|(i, (have, want))| have == want || (self.prefix && i + 1 == mine.len() && have.starts_with(want)))
+    }
+
+    /// Whether it occurs in any of the fields.
+    #[must_use]
+    pub fn occurs_in(&self, fields: &[Vec<String>]) -> bool {
+        fields.iter().any(|words| self.occurs(words))
     }
 
     fn occurs(&self, words: &[String]) -> bool {
