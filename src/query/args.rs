@@ -159,6 +159,15 @@ pub struct Errors {
     /// Only errors first seen ever within the window
     #[arg(long)]
     pub new: bool,
+    /// Only errors that nobody has fixed
+    #[arg(long)]
+    pub open: bool,
+    /// Only errors that came back after their fix
+    #[arg(long)]
+    pub returned: bool,
+    /// Only errors that were fixed and have not come back
+    #[arg(long)]
+    pub resolved: bool,
     /// With an execution: how far around each error its surroundings reach [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub context: Option<String>,

@@ -320,7 +320,7 @@ pub fn resolve<'e>(ask: &Asking<'_>, events: impl Iterator<Item = &'e mut Event>
         let fix = fixes.iter().rev().find(|f| {
             Some(&f.fingerprint) == event.fingerprint.as_ref()
                 && f.script_name == event.script_name
-                && f.time >= event.timestamp
+                && f.reaches() >= event.timestamp.as_str()
         });
         if let Some(fix) = fix {
             event.resolved = Some(true);

@@ -1,12 +1,11 @@
 //! `runs`: what ran.
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::args::Runs;
+use super::failures::errors_of;
 use super::render::lean::{plain_values, rounded, seconds};
 use super::render::paint::{Style, cell, number, plain, short};
 use super::render::{Paint, Row};
@@ -14,8 +13,8 @@ use super::scope::{RUN_FIELDS, Scope, conditions, known_path};
 use super::window::{DAY, parse_stored, show_duration};
 use super::{AskError, Asking};
 use crate::store::admit::{at, name_of};
-use crate::store::search::{After, By, Count, CountAsk, FieldIs, Filter, RunAsk};
-use crate::store::stored::{ERROR, Run};
+use crate::store::search::{After, FieldIs, Filter, RunAsk};
+use crate::store::stored::Run;
 
 /// A run with the number of its errors.
 #[derive(Clone, Debug, Serialize)]
@@ -141,29 +140,13 @@ fn no_runs(ask: &Asking<'_>, scope: &Scope) -> Result<Vec<String>, AskError> {
     }])
 }
 
-/// Counts the errors of runs, in one question.
+/// Counts the errors of runs, each failure once.
 ///
 /// # Errors
 /// Those of the store.
 pub fn count_errors(ask: &Asking<'_>, runs: Vec<Run>) -> Result<Vec<RunRow>, AskError> {
-    let mut errors: HashMap<String, u64> = HashMap::new();
-    for part in runs.chunks(500) {
-        let question = CountAsk {
-            filter: Filter {
-                executions: part.iter().map(|r| r.execution_id.clone()).collect(),
-                min_level: Some(ERROR),
-                ..Filter::default()
-            },
-            by: vec![By::Field(vec!["execution_id".to_owned()])],
-            newest: false,
-        };
-        ask.store.counts(&question, &mut |row: Count| {
-            if let Some(id) = row.by.into_iter().next().flatten() {
-                errors.insert(id, row.count);
-            }
-            true
-        })?;
-    }
+    let ids: Vec<String> = runs.iter().map(|r| r.execution_id.clone()).collect();
+    let errors = errors_of(ask, &ids)?;
     let now = ask.clock.now;
     Ok(runs
         .into_iter()

@@ -599,7 +599,7 @@ fn is_open(filter: &Filter) -> bool {
     let f = filter;
     let lists = [&f.executions, &f.scripts, &f.hosts, &f.tags, &f.fingerprints];
     let bounds = f.since.is_some() || f.until.is_some() || f.min_level.is_some();
-    !bounds && f.grep.is_none() && f.fields.is_empty() && !f.has_response && lists.iter().all(|l| l.is_empty())
+    !bounds && f.grep.is_none() && f.fields.is_empty() && !f.has_response && !f.is_fix && lists.iter().all(|l| l.is_empty())
 }
 
 /// Each cheap condition of a filter by itself.

@@ -15,6 +15,7 @@ use super::args::Similar;
 use super::errors::{Ever, State, all_time, root_cause, state};
 use super::fuse::Fused;
 use super::nearness::{POOL, nearness};
+use super::proof::{Proof, proof, reason};
 use super::render::lean::seconds;
 use super::render::paint::{Style, cell, plain, short, short_key};
 use super::render::{Paint, Row};
@@ -58,6 +59,17 @@ pub struct Alike {
     pub fix_rationale: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix_key: Option<String>,
+    /// Who recorded the fix, and on which host, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_author: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_host: Option<String>,
+    /// Whether the newest fix held.
+    #[serde(flatten)]
+    pub proof: Option<Proof>,
+    /// Words of the text that occur in it, of how many; for people.
+    #[serde(skip)]
+    words: (usize, usize),
 }
 
 /// What is looked for.
@@ -90,6 +102,11 @@ pub fn similar(ask: &Asking<'_>, args: &Similar) -> Result<Answer<Alike>, AskErr
         newest(ask, &filter, &mut groups)?;
         compare(ask, &sought, &mut groups, &mut notes);
     }
+    // The end of a run that failed repeats what failed in it.
+    let is_end = |g: &Group| g.event.repeats_a_failure() && g.same != Some("fingerprint");
+    if groups.values().any(|g| !is_end(g)) {
+        groups.retain(|_, g| !is_end(g));
+    }
     let near = ask.meaning.map_or(f64::INFINITY, |m| m.min_similarity());
     groups.retain(|_, g| g.same.is_some() || g.coverage >= COVERAGE || g.nearness.is_some_and(|n| n >= near));
     let mut items = rank(ask, &groups)?;
@@ -100,7 +117,8 @@ pub fn similar(ask: &Asking<'_>, args: &Similar) -> Result<Answer<Alike>, AskErr
     if !scope.remembers() {
         items.drain(..scope.offset().min(total));
     }
-    let (items, cursor) = scope.unseen(items, false, |i| &i.fingerprint);
+    let (mut items, cursor) = scope.unseen(items, false, |i| &i.fingerprint);
+    prove(ask, &mut items)?;
     if total == 0 {
         notes.push("no stored error is like this one".to_owned());
         if !scope.window.is_open() {
@@ -116,6 +134,18 @@ pub fn similar(ask: &Asking<'_>, args: &Similar) -> Result<Answer<Alike>, AskErr
         hints: notes,
         extra: Vec::new(),
     })
+}
+
+/// Says of those that were fixed whether the fix held.
+fn prove(ask: &Asking<'_>, items: &mut [Alike]) -> Result<(), AskError> {
+    let prints: Vec<String> = items.iter().map(|i| i.fingerprint.clone()).collect();
+    let fixes = ask.store.fixes(&prints)?;
+    for item in items {
+        if let Some(fix) = fixes.iter().find(|f| Some(&f.fix_key) == item.fix_key.as_ref() && f.fingerprint == item.fingerprint) {
+            item.proof = Some(proof(ask, fix)?);
+        }
+    }
+    Ok(())
 }
 
 /// A key stands for its event; anything else is a text.
@@ -220,6 +250,7 @@ struct Group {
     event: Event,
     text_rank: Option<usize>,
     coverage: f64,
+    words: (usize, usize),
     same: Option<&'static str>,
     /// Cosine, where it was asked for.
     nearness: Option<f64>,
@@ -231,6 +262,7 @@ impl Group {
             event,
             text_rank: None,
             coverage: 0.0,
+            words: (0, 0),
             same: None,
             nearness: None,
         }
@@ -284,6 +316,7 @@ fn candidates(ask: &Asking<'_>, filter: &Filter, sought: &Sought) -> Result<BTre
         let group = groups.entry(print).or_insert_with(|| Group::of(event.clone()));
         group.text_rank.get_or_insert(rank);
         group.coverage = group.coverage.max(coverage);
+        group.words = group.words.max((found, sought.words.len()));
         group.same = group.same.or(same);
         if event.position() > group.event.position() {
             group.event = event;
@@ -392,8 +425,24 @@ fn describe(print: &str, group: &Group, score: f64, ever: Option<&Ever>, fixes: 
         state,
         resolved_at: fix.map(|f| f.time.clone()),
         fix_description: fix.map(|f| f.description.clone()),
-        fix_rationale: fix.map(|f| f.rationale.clone()).filter(|r| !r.is_empty()),
+        fix_rationale: fix.and_then(reason),
         fix_key: fix.map(|f| f.fix_key.clone()),
+        fix_author: fix.and_then(|f| f.author.clone()),
+        fix_host: fix.and_then(|f| f.host.clone()),
+        proof: None,
+        words: group.words,
+    }
+}
+
+impl Alike {
+    /// What it has in common with what was asked for, in words.
+    fn likeness(&self) -> String {
+        match (self.by, self.words) {
+            ("fingerprint", _) => "the same error".to_owned(),
+            ("template", _) => "the same but for numbers and names".to_owned(),
+            ("text", (n, of)) => format!("{n} of {of} words the same"),
+            _ => "near in meaning".to_owned(),
+        }
     }
 }
 
@@ -408,9 +457,9 @@ impl Row for Alike {
             paint.line(
                 Style::Dim,
                 &plain(&format!(
-                    "         last {last}, in {}, same {}, fingerprint {}, example [{}]",
+                    "         last {last}, in {}, {}, fingerprint {}, example [{}]",
                     item.scripts.join(", "),
-                    item.by,
+                    item.likeness(),
                     item.fingerprint,
                     short_key(&item.example_key)
                 )),
@@ -424,6 +473,10 @@ impl Row for Alike {
                         cell(short(text, 200)),
                     ]);
                 }
+            }
+            if let Some(proof) = &item.proof {
+                let by = item.fix_author.as_ref().map_or(String::new(), |a| format!(", by {}", short(a, 60)));
+                rows.push(vec![cell("        "), cell("held").styled(Style::Green), cell(format!("{}{by}", proof.words()))]);
             }
             paint.table(&["", "", ""], rows);
         }
@@ -439,6 +492,15 @@ impl Row for Alike {
             for (name, text) in [("fix", &self.fix_description), ("why", &self.fix_rationale)] {
                 if let Some(text) = text {
                     map.insert(name.into(), json!(short(text, 300)));
+                }
+            }
+            if let Some(author) = &self.fix_author {
+                map.insert("fix_author".into(), json!(author));
+            }
+            if let Some(proof) = &self.proof {
+                map.insert("held".into(), proof.lean());
+                if let Some(back) = &proof.returned_at {
+                    map.insert("returned_at".into(), json!(seconds(back)));
                 }
             }
         }

@@ -109,6 +109,7 @@ pub fn summary(ask: &Asking<'_>, args: &Summary) -> Result<RunSummary, AskError>
         .total
         .unwrap_or(0)
         .saturating_sub(learnings.items.len() as u64);
+    pass.settle();
     let alone = pass.errors == 1;
     Ok(RunSummary {
         execution_id: id,
@@ -148,6 +149,8 @@ struct Pass {
     errors: u64,
     first_error: Option<Event>,
     last_error: Option<Event>,
+    /// The newest end that says no more than that the run failed.
+    end: Option<Event>,
     templates: Templates,
     gaps: Vec<Gap>,
     before: Option<(i64, Event)>,
@@ -164,7 +167,9 @@ impl Pass {
                 level_no: event.level_no.unwrap_or(0),
             }),
         }
-        if event.is_error() {
+        if event.is_error() && event.repeats_a_failure() {
+            self.end = Some(event.clone());
+        } else if event.is_error() {
             self.errors += 1;
             if self.first_error.is_none() {
                 self.first_error = Some(event.clone());
@@ -179,6 +184,16 @@ impl Pass {
             self.gap(t, time, &before);
         }
         self.before = Some((time, event));
+    }
+
+    /// Where nothing else says what failed, the run's end does.
+    fn settle(&mut self) {
+        if self.errors == 0
+            && let Some(end) = self.end.take()
+        {
+            self.errors = 1;
+            self.first_error = Some(end);
+        }
     }
 
     fn gap(&mut self, from: i64, to: i64, before: &Event) {

@@ -28,6 +28,7 @@ impl Filter {
                 .iter()
                 .all(|t| event.tags.iter().flatten().any(|have| have == t))
             && (!self.has_response || response(event).is_some())
+            && (!self.is_fix || event.event.as_deref() == Some("fix"))
             && self.grep.as_ref().is_none_or(|re| grep(re, event))
             && self.admits_fields(event)
     }

@@ -106,6 +106,8 @@ pub struct Filter {
     pub fingerprints: Vec<String>,
     /// Only events that carry `extra_data.response`.
     pub has_response: bool,
+    /// Only the events of recorded fixes.
+    pub is_fix: bool,
     /// Matches the message, or the exception's type, value or traceback.
     pub grep: Option<Regex>,
     pub fields: Vec<FieldIs>,
@@ -255,7 +257,7 @@ pub struct LearningAsk {
 }
 
 /// A recorded fix, as it bears on the errors of one fingerprint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fixed {
     pub fingerprint: String,
     /// Script of the error that was fixed.
@@ -270,6 +272,28 @@ pub struct Fixed {
     pub time: String,
     pub description: String,
     pub rationale: String,
+    /// Who recorded it, as far as is known: a name that was given, and the user that the socket saw.
+    pub author: Option<String>,
+    pub host: Option<String>,
+}
+
+impl Fixed {
+    /// The time up to which it resolves errors: its own, or that of the very error that it names, where clocks disagree.
+    #[must_use]
+    pub fn reaches(&self) -> &str {
+        self.time.as_str().max(self.error_time.as_str())
+    }
+}
+
+/// Who recorded an event: the author that it names, and the user of the connection that brought it.
+#[must_use]
+pub fn author(named: Option<&str>, uid: Option<i64>) -> Option<String> {
+    match (named.filter(|n| !n.is_empty()), uid) {
+        (Some(name), Some(uid)) => Some(format!("{name} (uid {uid})")),
+        (Some(name), None) => Some(name.to_owned()),
+        (None, Some(uid)) => Some(format!("uid {uid}")),
+        (None, None) => None,
+    }
 }
 
 /// What `prune` deletes: all given criteria hold together.

@@ -25,6 +25,7 @@ pub const BY_EXECUTION: &str = include_str!("queries/fix_by_execution.aql");
 pub const BY_TEXT: &str = include_str!("queries/fix_by_text.aql");
 pub const NEWEST_OPEN: &str = include_str!("queries/fix_newest_open.aql");
 pub const RESOLVE: &str = include_str!("queries/fix_resolve.aql");
+pub const WAITING: &str = include_str!("queries/fixes_waiting.aql");
 pub const UNMATCHED: &str = include_str!("queries/fix_unmatched.aql");
 
 /// What became of the edges of a batch.
@@ -37,11 +38,26 @@ pub struct Written {
 /// Writes the relations and fixes of a batch whose events are stored already.
 pub async fn write(client: &Client, memory: &Memory, batch: &Batch) -> Result<Written, WriteError> {
     let mut written = Written::default();
-    if batch.fixes.is_empty() && batch.relations.is_empty() {
+    // A question that cannot be answered now must not hold up what is to be delivered; the next errors ask again.
+    let waiting = match batch.has_errors() {
+        true => waiting(client).await.unwrap_or_else(|e| {
+            tracing::warn!("fixes that wait for their error were not looked at: {e}");
+            Vec::new()
+        }),
+        false => Vec::new(),
+    };
+    if batch.fixes.is_empty() && batch.relations.is_empty() && waiting.is_empty() {
         return Ok(written);
     }
     let mut docs = Docs::default();
     let mut resolved: Vec<(FixedError, &Fix)> = Vec::new();
+    for fix in &waiting {
+        if let Ok(Some(error)) = find(client, fix).await {
+            mark_unmatched(client, fix, false).await.map_err(failed)?;
+            push(&mut docs, &edges::fixed_by(&error, fix));
+            resolved.push((error, fix));
+        }
+    }
     for relation in &batch.relations {
         push(&mut docs, &edges::edge(relation));
     }
@@ -65,6 +81,37 @@ pub async fn write(client: &Client, memory: &Memory, batch: &Batch) -> Result<Wr
     }
     written.rejected = deliver(client, memory, LOG_CAUSALITY, Load::Own(Arc::new(docs))).await?;
     Ok(written)
+}
+
+/// A fix as its event tells it.
+#[derive(Deserialize)]
+struct Waiting {
+    key: String,
+    time: String,
+    execution_id: String,
+    script_name: Option<String>,
+    target: String,
+    description: String,
+    rationale: String,
+}
+
+/// Fixes that came before their error.
+async fn waiting(client: &Client) -> Result<Vec<Fix>, Error> {
+    let options = QueryOptions::default();
+    let (rows, _) = client.rows::<_, Waiting>(text(WAITING), &json!({}), &options).await?;
+    let some = |text: String| Some(text).filter(|t| !t.is_empty());
+    Ok(rows
+        .into_iter()
+        .map(|w| Fix {
+            key: w.key,
+            time: crate::store::runs::parse_time(&w.time).unwrap_or_default(),
+            execution_id: w.execution_id,
+            script_name: w.script_name,
+            target: some(w.target),
+            description: w.description,
+            rationale: some(w.rationale),
+        })
+        .collect())
 }
 
 fn failed(error: Error) -> WriteError {
@@ -128,7 +175,8 @@ async fn find(client: &Client, fix: &Fix) -> Result<Option<FixedError>, Error> {
     if let Some(error) = one(client, BY_FINGERPRINT, json!({"target": target, "time": time})).await? {
         return Ok(Some(error));
     }
-    for ends in [false, true] {
+    // Clocks of two hosts need not agree: an execution means its last error, whenever that was.
+    for (ends, time) in [(false, time.as_str()), (true, &time), (false, LATEST)] {
         let binds = json!({"target": target, "time": time, "ends": ends});
         if let Some(error) = one(client, BY_EXECUTION, binds).await? {
             return Ok(Some(error));
@@ -143,6 +191,9 @@ async fn find(client: &Client, fix: &Fix) -> Result<Option<FixedError>, Error> {
     }
     Ok(None)
 }
+
+/// Later than any event.
+const LATEST: &str = "9999-12-31T23:59:59.999999Z";
 
 /// A pattern that finds the words of `text` one after the other, whatever stands between them; `None` if it has none.
 #[must_use]

@@ -417,6 +417,8 @@ impl Search for MemoryStore {
                         time: fix.timestamp.clone(),
                         description: fix.message.clone(),
                         rationale: e.rationale.clone(),
+                        author: fix.author(),
+                        host: fix.host.clone(),
                     })
                 })
                 .collect();

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::record::format_time;
 use crate::store::edges::{self, Edge, FixedError};
+use crate::store::runs::parse_time;
 use crate::store::words::indexed;
 use crate::store::{Fix, LOG_EVENTS, Relation};
 
@@ -35,6 +36,40 @@ pub fn fixes(db: &Connection, fixes: &[Fix]) -> rusqlite::Result<u64> {
         }
     }
     Ok(unmatched)
+}
+
+/// Fixes that wait for their error and are looked at again with a batch of errors, the newest.
+const WAITING: i64 = 200;
+
+/// Ties fixes that came before their error, now that errors were stored.
+pub fn again(db: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT f._key, f.timestamp, f.execution_id, f.script_name, json_extract(f.extra_data, '$.fixes'), \
+               f.message, json_extract(f.extra_data, '$.rationale') FROM log_events f \
+               WHERE f.event = 'fix' AND f.fix_unmatched IS NOT NULL ORDER BY f.timestamp DESC LIMIT ?";
+    let waiting = db
+        .prepare_cached(sql)?
+        .query_map([WAITING], |r| {
+            Ok(Fix {
+                key: r.get(0)?,
+                time: parse_time(&r.get::<_, String>(1)?).unwrap_or_default(),
+                execution_id: r.get(2)?,
+                script_name: r.get(3)?,
+                // A number was meant as its digits.
+                target: r.get::<_, rusqlite::types::Value>(4).map(text)?,
+                description: r.get(5)?,
+                rationale: r.get::<_, rusqlite::types::Value>(6).map(text)?,
+            })
+        })?
+        .collect::<Result<Vec<Fix>, _>>()?;
+    fixes(db, &waiting).map(|_| ())
+}
+
+fn text(value: rusqlite::types::Value) -> Option<String> {
+    match value {
+        rusqlite::types::Value::Text(text) => Some(text),
+        rusqlite::types::Value::Integer(n) => Some(n.to_string()),
+        _ => None,
+    }
 }
 
 fn put(db: &Connection, edge: &Edge) -> rusqlite::Result<()> {
@@ -91,6 +126,11 @@ fn find(db: &Connection, fix: &Fix) -> rusqlite::Result<Option<FixedError>> {
             repeats("e")
         ),
         format!("e.execution_id = ?1 AND e.level_no >= 40 AND {newest}"),
+        format!(
+            "e.execution_id = ?1 AND e.level_no >= 40 AND NOT ({}) AND ?2 IS NOT NULL \
+             ORDER BY e.timestamp DESC, e.seq DESC, e._key DESC",
+            repeats("e")
+        ),
     ] {
         let sql = format!("SELECT {ERROR} FROM log_events e WHERE {condition} LIMIT 1");
         let found = db

@@ -16,6 +16,8 @@
 //!   an error, by script.
 //! * `log_events_response (script_name, timestamp) WHERE has_response IS NOT NULL`: a script's newest responses.
 //!
+//! * `log_events_fix (timestamp) WHERE event = 'fix'`: recorded fixes.
+//!
 //! SQLite takes a partial index only for a query that repeats its `WHERE` literally: write `level_no >= 40` as a term
 //! of its own also where a higher level is asked for.
 //!
@@ -192,6 +194,12 @@ const OBJECTS: &[Object] = &[
         shown: "log_events/response",
         sql: "CREATE INDEX log_events_response ON log_events (script_name, timestamp) \
               WHERE has_response IS NOT NULL",
+        then: "",
+    },
+    Object {
+        name: "log_events_fix",
+        shown: "log_events/fix",
+        sql: "CREATE INDEX log_events_fix ON log_events (timestamp) WHERE event = 'fix'",
         then: "",
     },
     Object {

@@ -17,6 +17,9 @@ pub fn batch(db: &Connection, batch: &Batch) -> rusqlite::Result<Report> {
     run_rows::apply(&tx, &batch.runs)?;
     // Behind the events, so that a fix finds an error of its own batch.
     relate::relations(&tx, &batch.relations)?;
+    if batch.has_errors() {
+        relate::again(&tx)?;
+    }
     report.fixes_unmatched = relate::fixes(&tx, &batch.fixes)?;
     tx.commit()?;
     Ok(report)

@@ -88,6 +88,9 @@ impl Where {
         if filter.has_response {
             self.terms.push("e.extra_data.response != null".to_owned());
         }
+        if filter.is_fix {
+            self.terms.push("e.event == \"fix\"".to_owned());
+        }
         if let Some(re) = &filter.grep {
             let name = self.bind(re.as_str());
             let test = |what: &str| format!("REGEX_TEST(NOT_NULL({what}, \"\"), {name})");

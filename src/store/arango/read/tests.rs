@@ -15,6 +15,7 @@ fn filter() -> Filter {
         tags: vec!["t".into()],
         fingerprints: vec!["f".into()],
         has_response: true,
+        is_fix: true,
         grep: regex::Regex::new("x+").ok(),
         fields: vec![FieldIs {
             path: vec!["extra_data".into(), "user".into(), "0".into()],
@@ -122,6 +123,7 @@ fn a_search_compares_in_the_view_what_the_view_holds() {
         min_level: Some(40),
         scripts: vec!["etl".into()],
         has_response: true,
+        is_fix: true,
         ..Filter::default()
     });
     let search = words(&Words::parse("boom").unwrap(), &mut w);

@@ -82,6 +82,9 @@ impl Clauses {
         if filter.has_response {
             self.add("e.has_response IS NOT NULL", []);
         }
+        if filter.is_fix {
+            self.add("e.event = 'fix'", []);
+        }
         if let Some(re) = &filter.grep {
             self.add(
                 "lg_grep(?, e.message, e.exception)",

@@ -47,7 +47,7 @@ const ERROR: &str = "log_events e INDEXED BY log_events_error";
 
 /// Whether an index other than those by time leads to few events.
 fn is_named(filter: &Filter) -> bool {
-    !filter.executions.is_empty() || !filter.fingerprints.is_empty() || filter.has_response
+    !filter.executions.is_empty() || !filter.fingerprints.is_empty() || filter.has_response || filter.is_fix
 }
 
 /// The rows that can be of the filter's scripts, where they are few and nothing else leads to them.

@@ -377,7 +377,7 @@ impl Search<'_, '_> {
                 let path = self.path(of).ok_or_else(unsupported)?;
                 let pattern = text(&self.constant(pattern)?);
                 let field = self.index.field(self.run, doc, &path, analyzer)?;
-                let alike = |t: &&String| super::functions::like(t, &pattern, false);
+                let alike = |t: &&String| super::eval::like(t, &pattern, false);
                 let count = field.terms.iter().flatten().filter(alike).count();
                 self.note(e, &path, count, &field, boost, hits);
                 Ok(count > 0)
