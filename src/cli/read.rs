@@ -272,7 +272,7 @@ fn past(show: &args::Show, answer: &Answer<HistoryRow>) -> Result<Exit, Failure>
         let number = |name: &str| totals.get(name).and_then(serde_json::Value::as_f64);
         let rate = number("success_rate").map_or("-".to_owned(), |r| format!("{:.0}%", r * 100.0));
         let line = format!(
-            "{} runs, {rate} succeeded, {} errors",
+            "{} runs, {rate} of those whose end is known succeeded, {} errors",
             number("runs").unwrap_or(0.0),
             number("errors").unwrap_or(0.0)
         );

@@ -264,6 +264,14 @@ pub struct Runs {
     /// Only runs of this status
     #[arg(long, value_enum, ignore_case = true)]
     pub status: Option<RunStatus>,
+    /// Only runs of which no end is known: running, lost
+    #[arg(long)]
+    #[schemars(skip)]
+    pub unfinished: bool,
+    /// Keep printing runs as they begin and end
+    #[arg(short = 'f', long)]
+    #[schemars(skip)]
+    pub follow: bool,
     /// Further columns of the table: metadata.version, host, error
     #[arg(long, value_delimiter = ',', value_name = "FIELD[,FIELD]")]
     #[schemars(skip)]
@@ -307,6 +315,9 @@ pub struct History {
     /// How many days back [default: 7]
     #[arg(long, value_name = "N")]
     pub days: Option<u32>,
+    /// Only runs of this status
+    #[arg(long, value_enum, ignore_case = true)]
+    pub status: Option<RunStatus>,
     /// Rows: day, run, or a field of the runs such as metadata.version [default: day]
     #[arg(long, value_name = "day|run|FIELD")]
     pub by: Option<String>,

@@ -3,9 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::errors::root_cause;
+use super::render::paint::short;
 use super::{AskError, Asking};
-use crate::store::search::{By, Count, CountAsk, FieldIs, Filter, Sign};
-use crate::store::stored::{ERROR, Event};
+use crate::store::search::{By, Count, CountAsk, EventAsk, FieldIs, Filter, Order, Sign};
+use crate::store::stored::{ERROR, Event, Run};
 
 /// Runs asked for in one question, as many as a query may well have bind values.
 const PART: usize = 500;
@@ -107,6 +109,40 @@ fn counted(ask: &Asking<'_>, executions: &[String]) -> Result<HashMap<String, Co
     }
     Ok(out)
 }
+
+/// Why a run failed, in a few words: what its last error says, or what it gave as its error. Nothing of a run that did not
+/// fail.
+///
+/// # Errors
+/// Those of the store.
+pub fn reason(ask: &Asking<'_>, run: &Run) -> Result<Option<String>, AskError> {
+    if !matches!(run.status.as_str(), "failed" | "crashed" | "ended" | "lost") {
+        return Ok(None);
+    }
+    let page = ask.store.events(&EventAsk {
+        filter: Filter {
+            executions: vec![run.execution_id.clone()],
+            min_level: Some(ERROR),
+            ..Filter::default()
+        },
+        words: None,
+        order: Order::Newest,
+        after: None,
+        limit: 2,
+        count: false,
+    })?;
+    let last = page.items.iter().map(|(e, _)| e).find(|e| !e.repeats_a_failure());
+    let said = match last {
+        Some(event) => Some(root_cause(event)),
+        // A run of which is not known how it ended has not failed by that alone.
+        None if matches!(run.status.as_str(), "failed" | "crashed") => run.error.clone(),
+        None => None,
+    };
+    Ok(said.map(|text| short(text.lines().next().unwrap_or_default(), REASON)))
+}
+
+/// Characters of a reason.
+const REASON: usize = 80;
 
 /// Leaves out of a run's errors those that repeat others of them; returns how many.
 pub fn leave_out<T>(errors: &mut Vec<T>, event: impl Fn(&T) -> &Event) -> usize {

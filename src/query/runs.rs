@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::args::Runs;
-use super::failures::errors_of;
+use super::failures::{errors_of, reason};
 use super::render::lean::{plain_values, rounded, seconds};
 use super::render::paint::{Style, cell, number, plain, short};
 use super::render::{Paint, Row};
@@ -13,7 +13,7 @@ use super::scope::{RUN_FIELDS, Scope, conditions, known_path};
 use super::window::{DAY, parse_stored, show_duration};
 use super::{AskError, Asking};
 use crate::store::admit::{at, name_of};
-use crate::store::search::{After, FieldIs, Filter, RunAsk};
+use crate::store::search::{After, FieldIs, Filter, RunAsk, Sign};
 use crate::store::stored::Run;
 
 /// A run with the number of its errors.
@@ -23,6 +23,9 @@ pub struct RunRow {
     pub run: Run,
     /// Events of level ERROR and above.
     pub errors: u64,
+    /// Why it failed, in a few words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// How long it has been running, or ran, in microseconds; for people.
     #[serde(skip)]
     pub micros: Option<i64>,
@@ -42,11 +45,19 @@ pub fn runs(ask: &Asking<'_>, args: &Runs) -> Result<Answer<RunRow>, AskError> {
         .iter()
         .map(|c| Ok((c.clone(), known_path(c, RUN_FIELDS)?)))
         .collect::<Result<Vec<_>, AskError>>()?;
-    let question = ("runs", args.status);
-    let scope = Scope::of(ask, &args.which, &question, fields.clone(), Some(DAY))?;
-    if args.status == Some(super::args::RunStatus::Running) {
-        fields.retain(|f| f.path != ["status"]);
+    if args.unfinished && args.status.is_some() {
+        return Err(AskError::usage("--unfinished is a choice of statuses: give it, or --status"));
     }
+    if args.unfinished {
+        fields.push(FieldIs {
+            path: vec!["status".to_owned()],
+            values: vec!["running".to_owned(), "lost".to_owned()],
+            sign: Sign::Is,
+        });
+    }
+    let question = ("runs", args.status, args.unfinished);
+    let scope = Scope::of(ask, &args.which, &question, fields, Some(DAY))?;
+    let fields = scope.filter.fields.clone();
     let mut page = ask.store.runs(&RunAsk {
         count: true,
         after: scope.after.clone(),
@@ -55,6 +66,7 @@ pub fn runs(ask: &Asking<'_>, args: &Runs) -> Result<Answer<RunRow>, AskError> {
     })?;
     let mut items = count_errors(ask, std::mem::take(&mut page.items))?;
     for row in &mut items {
+        row.reason = reason(ask, &row.run)?;
         let doc = serde_json::to_value(&row.run).unwrap_or_default();
         let value = |path: &[String]| at(&doc, path).and_then(name_of).unwrap_or_else(|| "-".to_owned());
         row.columns = columns.iter().map(|(name, path)| (name.clone(), value(path))).collect();
@@ -153,6 +165,7 @@ pub fn count_errors(ask: &Asking<'_>, runs: Vec<Run>) -> Result<Vec<RunRow>, Ask
         .map(|run| RunRow {
             errors: errors.get(&run.execution_id).copied().unwrap_or(0),
             micros: length(&run, now),
+            reason: None,
             columns: Vec::new(),
             run,
         })
@@ -175,6 +188,10 @@ impl Row for RunRow {
         if let Some(first) = items.first() {
             head.extend(first.columns.iter().map(|(name, _)| name.as_str()));
         }
+        let reasons = items.iter().any(|r| r.reason.is_some());
+        if reasons {
+            head.push("why");
+        }
         let rows = items
             .iter()
             .map(|r| {
@@ -192,6 +209,9 @@ impl Row for RunRow {
                     cell(plain(&r.run.execution_id)),
                 ];
                 cells.extend(r.columns.iter().map(|(_, value)| cell(short(value, 60))));
+                if reasons {
+                    cells.push(cell(short(r.reason.as_deref().unwrap_or(""), 60)).styled(Style::Red));
+                }
                 cells
             })
             .collect();
@@ -207,8 +227,8 @@ impl Row for RunRow {
             if let Some(d) = self.run.duration_seconds {
                 map.insert("duration_seconds".into(), json!(rounded(d)));
             }
-            if let Some(e) = &self.run.error {
-                map.insert("error".into(), json!(short(e, 120)));
+            if let Some(why) = self.reason.as_ref().or(self.run.error.as_ref()) {
+                map.insert("why".into(), json!(short(why, 120)));
             }
             if let Some(m) = &self.run.metadata {
                 map.insert("metadata".into(), plain_values(&m.value()));
