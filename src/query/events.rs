@@ -251,7 +251,9 @@ fn ranked(
     Ok(page)
 }
 
-fn position(event: &Event) -> After {
+/// Where an event stands among all.
+#[must_use]
+pub fn position(event: &Event) -> After {
     After::Position {
         timestamp: event.timestamp.clone(),
         seq: event.seq.unwrap_or(0),
