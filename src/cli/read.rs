@@ -1,6 +1,7 @@
 //! The verbs that ask the store, and those that add to what it knows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::query::record::Recorder;
 use crate::query::render::{Paint, Row};
 use crate::query::{self, AskError, Asking, Clock, args, errors, events, history::HistoryRow, learnings, stats};
 use crate::store::meaning::{Embedder, Meaning};
-use crate::store::search::Stop;
+use crate::query::scope::LIMIT_MAX;
+use crate::store::search::{Search, Stop};
 use crate::store::{Batch, ReadError, Report, Sink, Store, WriteError};
 
 /// A verb's arguments, and how its answer is shown.
@@ -36,6 +38,12 @@ Examples:
   logagent search 'connection refused' -l warning -S 2h
   logagent search script_name=etl extra_data.user=7 -f")]
     Search(Shown<args::Search>),
+    /// What is stored from now on, as it comes: search --follow, beginning with nothing
+    #[command(after_help = "\
+Examples:
+  logagent tail
+  logagent tail -s etl -l warning")]
+    Tail(Shown<args::Search>),
     /// One event whole, with its neighbours if asked for
     #[command(after_help = "\
 Examples:
@@ -108,6 +116,18 @@ Examples:
   logagent fix 3k2v0c7p1m 'raised the pool size to 20'
   logagent fix etl_20261121_022024_1f2e3d4c 'skip empty files' --rationale 'an empty file has no header'")]
     Fix(Shown<args::Fix>),
+    /// Recorded fixes: what they resolved, by whom, and whether they held
+    #[command(after_help = "\
+Examples:
+  logagent fixes
+  logagent fixes -s etl -o json")]
+    Fixes(Shown<args::Fixes>),
+    /// Everything that matches, without a limit, as JSON lines or comma-separated values
+    #[command(after_help = "\
+Examples:
+  logagent export -S 7d > events.jsonl
+  logagent export runs --format csv runs.csv")]
+    Export(Exported),
     /// Events of a run and how they are related
     #[command(after_help = "\
 Examples:
@@ -134,6 +154,19 @@ Examples:
     Mcp(args::Mcp),
 }
 
+/// Arguments of `export`, whose form is its own.
+#[derive(Args, Clone, Debug)]
+pub struct Exported {
+    #[command(flatten)]
+    pub args: args::Export,
+    /// No notes on standard error
+    #[arg(short = 'q', long, help_heading = "Output")]
+    pub quiet: bool,
+    /// Read times without a zone as UTC instead of local time
+    #[arg(long, help_heading = "Output")]
+    pub utc: bool,
+}
+
 /// Does what `verb` asks.
 ///
 /// # Errors
@@ -152,14 +185,23 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
         stop: Stop::default(),
     };
     match verb {
-        ReadVerb::Search(v) if v.args.follow => follow(&ask(&v.show), v),
-        ReadVerb::Search(v) => list(&v.show, &query::search(&ask(&v.show), &v.args)?),
+        ReadVerb::Search(v) if v.args.follow => follow(&ask(&v.show), v, v.args.which.limit),
+        ReadVerb::Tail(v) => follow(&ask(&v.show), v, Some(v.args.which.limit.unwrap_or(0))),
+        ReadVerb::Search(v) => pages(&v.show, &v.args.which, |which| {
+            let args = args::Search { which, ..v.args.clone() };
+            query::search(&ask(&v.show), &args)
+        }),
+        ReadVerb::Fixes(v) => list(&v.show, &query::fixes(&ask(&v.show), &v.args)?),
+        ReadVerb::Export(v) => export(&*store, v),
         ReadVerb::Get(v) => get(&ask(&v.show), v),
         ReadVerb::Errors(v) => match query::errors(&ask(&v.show), &v.args)? {
             errors::Found::Groups(answer) => list(&v.show, &answer),
             errors::Found::Single(answer) => list(&v.show, &answer),
         },
-        ReadVerb::Patterns(v) => list(&v.show, &query::patterns(&ask(&v.show), &v.args)?),
+        ReadVerb::Patterns(v) => pages(&v.show, &v.args.which, |which| {
+            let args = args::Patterns { which, ..v.args.clone() };
+            query::patterns(&ask(&v.show), &args)
+        }),
         ReadVerb::Stats(v) => match query::stats(&ask(&v.show), &v.args)? {
             stats::Found::Groups(answer) => list(&v.show, &answer),
             stats::Found::Overview(overview) => {
@@ -170,7 +212,11 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
                 Ok(Exit::found(overview.events > 0))
             }
         },
-        ReadVerb::Runs(v) => list(&v.show, &query::runs(&ask(&v.show), &v.args)?),
+        ReadVerb::Runs(v) if v.args.follow => follow_runs(&ask(&v.show), v),
+        ReadVerb::Runs(v) => pages(&v.show, &v.args.which, |which| {
+            let args = args::Runs { which, ..v.args.clone() };
+            query::runs(&ask(&v.show), &args)
+        }),
         ReadVerb::Summary(v) => summary(&ask(&v.show), v, context),
         ReadVerb::Similar(v) => list(&v.show, &query::similar(&ask(&v.show), &v.args)?),
         ReadVerb::History(v) => past(&v.show, &query::history(&ask(&v.show), &v.args)?),
@@ -208,6 +254,93 @@ fn list<T: Row>(show: &args::Show, answer: &Answer<T>) -> Result<Exit, Failure> 
     screen(show).list(answer)
 }
 
+/// A list of which a program wants more items than one answer has: as JSON lines they need not be held together, so page
+/// after page is written.
+fn pages<T: Row>(
+    show: &args::Show,
+    which: &args::Which,
+    mut verb: impl FnMut(args::Which) -> Result<Answer<T>, AskError>,
+) -> Result<Exit, Failure> {
+    let wanted = which.limit.unwrap_or(0);
+    if show.output != args::Output::Jsonl || wanted <= LIMIT_MAX {
+        return list(show, &verb(which.clone())?);
+    }
+    let screen = screen(show);
+    let mut left = wanted;
+    let mut next = args::Which {
+        limit: Some(LIMIT_MAX),
+        ..which.clone()
+    };
+    loop {
+        let mut answer = verb(next.clone())?;
+        left -= answer.items.len().min(left);
+        let more = answer.next_cursor.clone().filter(|_| left > 0 && !answer.items.is_empty());
+        let Some(cursor) = more else {
+            return screen.list(&answer);
+        };
+        screen.stream(&answer.items)?;
+        answer.items.clear();
+        next.cursor = Some(cursor);
+        next.limit = Some(left.min(LIMIT_MAX));
+    }
+}
+
+/// Writes everything that matches to standard output, or to a file.
+fn export(store: &dyn Search, v: &Exported) -> Result<Exit, Failure> {
+    let show = args::Show {
+        quiet: v.quiet,
+        utc: v.utc,
+        ..args::Show::default()
+    };
+    let ask = Asking {
+        store,
+        clock: Clock::system(v.utc),
+        meaning: None,
+        stop: Stop::default(),
+    };
+    let wanted = query::export::wanted(&v.args)?;
+    let file = |name: &String| {
+        std::fs::File::create(name).map_err(|e| Failure::usage(format!("{name} cannot be written: {e}")))
+    };
+    let out: Box<dyn Write> = match &wanted.file {
+        Some(name) => Box::new(file(name)?),
+        None => Box::new(std::io::stdout().lock()),
+    };
+    let mut out = std::io::BufWriter::new(out);
+    let mut written = Ok(());
+    let rows = query::export::export(&ask, &v.args, &wanted, &mut |line| {
+        written = writeln!(out, "{line}");
+        written.is_ok()
+    })?;
+    written?;
+    out.flush()?;
+    let to = wanted.file.as_deref().map_or(String::new(), |f| format!(" written to {f}"));
+    screen(&show).hints(&[format!("{} {}{to}", show::count(rows), wanted.what.as_str())]);
+    Ok(Exit::found(rows > 0))
+}
+
+/// Shows runs, oldest first, and then each that begins, or ends, until a signal ends the program.
+fn follow_runs(ask: &Asking<'_>, v: &Shown<args::Runs>) -> Result<Exit, Failure> {
+    let screen = screen(&v.show);
+    let mut known: HashMap<String, String> = HashMap::new();
+    let mut asked = v.args.clone();
+    loop {
+        let now = Asking {
+            clock: Clock { now: Clock::system(true).now, ..ask.clock },
+            ..ask.clone()
+        };
+        let mut news = query::runs(&now, &asked)?.items;
+        news.retain(|row| known.get(&row.run.execution_id) != Some(&row.run.status));
+        news.reverse();
+        if !news.is_empty() {
+            screen.stream(&news)?;
+            known.extend(news.into_iter().map(|row| (row.run.execution_id, row.run.status)));
+        }
+        asked.which.limit = Some(LIMIT_MAX);
+        std::thread::sleep(FOLLOW);
+    }
+}
+
 fn get(ask: &Asking<'_>, v: &Shown<args::Get>) -> Result<Exit, Failure> {
     let whole = query::get(ask, &v.args)?;
     let screen = screen(&v.show);
@@ -225,13 +358,14 @@ fn get(ask: &Asking<'_>, v: &Shown<args::Get>) -> Result<Exit, Failure> {
 /// How often the store is asked for what is new.
 const FOLLOW: Duration = Duration::from_millis(250);
 
-/// Shows the newest matching events, oldest first, and then each that is stored, until a signal ends the program.
-fn follow(ask: &Asking<'_>, v: &Shown<args::Search>) -> Result<Exit, Failure> {
+/// Shows the newest matching events, at most so many, oldest first, and then each that is stored, until a signal ends the program.
+fn follow(ask: &Asking<'_>, v: &Shown<args::Search>, before: Option<usize>) -> Result<Exit, Failure> {
     let screen = screen(&v.show);
     let mut follow = events::follow_start(ask, &v.args)?;
     let mut newest = v.args.clone();
     newest.sort = Some(args::Sort::Time);
     newest.which.reverse = false;
+    newest.which.limit = before;
     // The same events that following shows: of words all, and as they are.
     let mut shown = events::recent(ask, &newest)?.items;
     shown.reverse();

@@ -38,6 +38,10 @@ pub fn fitted(tool: &Offer, arguments: &Value) -> Result<Value, AskError> {
                 .find(meant)
         };
         let Some(name) = Some(given.as_str()).filter(meant).or_else(alias) else {
+            // There is nothing to limit where one thing is asked for.
+            if given == "limit" {
+                continue;
+            }
             return Err(unknown(tool, given));
         };
         let value = shaped(name, known.get(name).unwrap_or(&Value::Null), value);

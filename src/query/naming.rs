@@ -154,9 +154,9 @@ fn unknown(ask: &Asking<'_>, name: &str, among: &RunAsk) -> Result<AskError, Ask
     let (newest, _) = page(ask, among, NEWEST)?;
     let known: BTreeSet<&str> = newest.iter().map(|r| r.script_name.as_str()).collect();
     let near = nearest(name, known);
-    let meant = near.map_or(String::new(), |n| format!(", did you mean {n}?"));
+    let meant = near.map_or(String::new(), |n| format!("did you mean {n}? "));
     Ok(AskError::NotFound(format!(
-        "no run, no beginning of one's id and no script is called '{name}'{meant} See `logagent runs -S 90d`"
+        "no execution is called '{name}', none begins so, and no script has that name: {meant}see `logagent runs -S 90d`"
     )))
 }
 
