@@ -116,6 +116,24 @@ Examples:
   logagent fix 3k2v0c7p1m 'raised the pool size to 20'
   logagent fix etl_20261121_022024_1f2e3d4c 'skip empty files' --rationale 'an empty file has no header'")]
     Fix(Shown<args::Fix>),
+    /// Why a run failed or took so long: cause, what led to it, what differs from the last good run, fixes
+    #[command(after_help = "\
+Examples:
+  logagent why
+  logagent why etl -o json")]
+    Why(Shown<args::Why>),
+    /// Two runs side by side; by default with the last good run of the same script
+    #[command(after_help = "\
+Examples:
+  logagent compare last-failed
+  logagent compare etl_20261121_022024_1f2e3d4c etl_20261120_022019_5a6b7c8d")]
+    Compare(Shown<args::Compare>),
+    /// What is new: errors, warnings, scripts that fail more, are slower, return little or did not run, versions, clocks
+    #[command(after_help = "\
+Examples:
+  logagent changes
+  logagent changes -S 7d -s etl")]
+    Changes(Shown<args::Changes>),
     /// Recorded fixes: what they resolved, by whom, and whether they held
     #[command(after_help = "\
 Examples:
@@ -191,6 +209,9 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
             let args = args::Search { which, ..v.args.clone() };
             query::search(&ask(&v.show), &args)
         }),
+        ReadVerb::Why(v) => screen(&v.show).object(&query::why(&ask(&v.show), &v.args)?),
+        ReadVerb::Compare(v) => screen(&v.show).object(&query::compare(&ask(&v.show), &v.args)?),
+        ReadVerb::Changes(v) => list(&v.show, &query::changes(&ask(&v.show), &v.args)?),
         ReadVerb::Fixes(v) => list(&v.show, &query::fixes(&ask(&v.show), &v.args)?),
         ReadVerb::Export(v) => export(&*store, v),
         ReadVerb::Get(v) => get(&ask(&v.show), v),

@@ -414,6 +414,44 @@ pub struct Fix {
     pub rationale: Option<String>,
 }
 
+/// Arguments of `why`.
+#[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default)]
+#[serde(default)]
+pub struct Why {
+    /// The run: its id or the beginning of it, a script, last [default: last-failed]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub which: Which,
+}
+
+/// Arguments of `compare`.
+#[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default)]
+#[serde(default)]
+pub struct Compare {
+    /// The run: its id or the beginning of it, a script, last-failed [default: last]
+    #[arg(value_name = "RUN")]
+    #[serde(alias = "run")]
+    pub first: Option<String>,
+    /// What to compare it with [default: the last good run of its script]
+    #[arg(value_name = "RUN")]
+    #[serde(alias = "with")]
+    pub second: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub which: Which,
+}
+
+/// Arguments of `changes`.
+#[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default)]
+#[serde(default)]
+pub struct Changes {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub which: Which,
+}
+
 /// Arguments of `fixes`.
 #[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default)]
 #[serde(default)]
