@@ -25,10 +25,7 @@ LOGAGENT_LOG sets the level of the program's own logs (debug, info, warn, error)
 /// The command line.
 #[derive(Parser, Debug)]
 #[command(name = "logagent", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 110)]
-#[command(
-    subcommand_required = true,
-    arg_required_else_help = true
-)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// The configuration file; without it the first of $LOGAGENT_CONFIG, ./logagent.toml, /etc/logagent/logagent.toml
     #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Every verb")]

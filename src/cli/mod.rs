@@ -125,11 +125,16 @@ fn unknown_verb(error: &clap::Error) -> Option<String> {
         .map(|c| c.get_name().to_owned())
         .collect();
     let known = |verb: &str| verb.starts_with('-') || verbs.iter().any(|v| v == verb);
-    let synonym = SYNONYMS.iter().find(|(typed, verb)| typed == given && known(verb)).map(|(_, verb)| *verb);
+    let synonym = SYNONYMS
+        .iter()
+        .find(|(typed, verb)| typed == given && known(verb))
+        .map(|(_, verb)| *verb);
     let meant = synonym.or_else(|| crate::query::naming::nearest(given, verbs.iter().map(String::as_str)));
     Some(match (meant, given.as_str()) {
         (Some(verb), _) => format!("error: there is no verb '{given}': did you mean `logagent {verb}`?"),
-        (None, "stop") => "error: there is no verb 'stop': the agent ends by SIGTERM, or `systemctl stop logagent`".to_owned(),
+        (None, "stop") => {
+            "error: there is no verb 'stop': the agent ends by SIGTERM, or `systemctl stop logagent`".to_owned()
+        }
         (None, _) => format!("error: there is no verb '{given}': see `logagent help`"),
     })
 }
@@ -168,6 +173,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Monitor(args) => monitor::run(args, &context),
         Verb::Stress(args) => stress::run(args, &context),
         // These need no configuration and were done above.
-        Verb::Guide | Verb::Completions { .. } | Verb::Man { .. } | Verb::Demo(_) | Verb::Unpack { .. } => Ok(Exit::Done),
+        Verb::Guide | Verb::Completions { .. } | Verb::Man { .. } | Verb::Demo(_) | Verb::Unpack { .. } => {
+            Ok(Exit::Done)
+        }
     }
 }

@@ -14,9 +14,9 @@ use crate::mcp::McpError;
 use crate::query::answer::Answer;
 use crate::query::record::Recorder;
 use crate::query::render::{Paint, Row};
+use crate::query::scope::LIMIT_MAX;
 use crate::query::{self, AskError, Asking, Clock, args, errors, events, history::HistoryRow, learnings, stats};
 use crate::store::meaning::{Embedder, Meaning};
-use crate::query::scope::LIMIT_MAX;
 use crate::store::search::{Search, Stop};
 use crate::store::{Batch, ReadError, Report, Sink, Store, WriteError};
 
@@ -206,7 +206,10 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
         ReadVerb::Search(v) if v.args.follow => follow(&ask(&v.show), v, v.args.which.limit),
         ReadVerb::Tail(v) => follow(&ask(&v.show), v, Some(v.args.which.limit.unwrap_or(0))),
         ReadVerb::Search(v) => pages(&v.show, &v.args.which, |which| {
-            let args = args::Search { which, ..v.args.clone() };
+            let args = args::Search {
+                which,
+                ..v.args.clone()
+            };
             query::search(&ask(&v.show), &args)
         }),
         ReadVerb::Why(v) => screen(&v.show).object(&query::why(&ask(&v.show), &v.args)?),
@@ -220,7 +223,10 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
             errors::Found::Single(answer) => list(&v.show, &answer),
         },
         ReadVerb::Patterns(v) => pages(&v.show, &v.args.which, |which| {
-            let args = args::Patterns { which, ..v.args.clone() };
+            let args = args::Patterns {
+                which,
+                ..v.args.clone()
+            };
             query::patterns(&ask(&v.show), &args)
         }),
         ReadVerb::Stats(v) => match query::stats(&ask(&v.show), &v.args)? {
@@ -235,7 +241,10 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
         },
         ReadVerb::Runs(v) if v.args.follow => follow_runs(&ask(&v.show), v),
         ReadVerb::Runs(v) => pages(&v.show, &v.args.which, |which| {
-            let args = args::Runs { which, ..v.args.clone() };
+            let args = args::Runs {
+                which,
+                ..v.args.clone()
+            };
             query::runs(&ask(&v.show), &args)
         }),
         ReadVerb::Summary(v) => summary(&ask(&v.show), v, context),
@@ -295,7 +304,10 @@ fn pages<T: Row>(
     loop {
         let mut answer = verb(next.clone())?;
         left -= answer.items.len().min(left);
-        let more = answer.next_cursor.clone().filter(|_| left > 0 && !answer.items.is_empty());
+        let more = answer
+            .next_cursor
+            .clone()
+            .filter(|_| left > 0 && !answer.items.is_empty());
         let Some(cursor) = more else {
             return screen.list(&answer);
         };
@@ -335,7 +347,10 @@ fn export(store: &dyn Search, v: &Exported) -> Result<Exit, Failure> {
     })?;
     written?;
     out.flush()?;
-    let to = wanted.file.as_deref().map_or(String::new(), |f| format!(" written to {f}"));
+    let to = wanted
+        .file
+        .as_deref()
+        .map_or(String::new(), |f| format!(" written to {f}"));
     screen(&show).hints(&[format!("{} {}{to}", show::count(rows), wanted.what.as_str())]);
     Ok(Exit::found(rows > 0))
 }
@@ -347,7 +362,10 @@ fn follow_runs(ask: &Asking<'_>, v: &Shown<args::Runs>) -> Result<Exit, Failure>
     let mut asked = v.args.clone();
     loop {
         let now = Asking {
-            clock: Clock { now: Clock::system(true).now, ..ask.clock },
+            clock: Clock {
+                now: Clock::system(true).now,
+                ..ask.clock
+            },
             ..ask.clone()
         };
         let mut news = query::runs(&now, &asked)?.items;

@@ -59,7 +59,11 @@ pub fn fitted(tool: &Offer, arguments: &Value) -> Result<Value, AskError> {
 /// A value as its property is written.
 fn shaped(name: &str, property: &Value, value: &Value) -> Value {
     // Some clients write every list and object as text.
-    let listed = || value.as_str().and_then(|text| serde_json::from_str::<Value>(text.trim()).ok());
+    let listed = || {
+        value
+            .as_str()
+            .and_then(|text| serde_json::from_str::<Value>(text.trim()).ok())
+    };
     if property["type"] == "array"
         && let Some(read @ (Value::Array(_) | Value::Object(_))) = listed()
     {
@@ -95,7 +99,13 @@ fn shaped(name: &str, property: &Value, value: &Value) -> Value {
             .as_array()
             .into_iter()
             .flatten()
-            .map(|v| if v.is_number() || v.is_boolean() { json!(v.to_string()) } else { v.clone() })
+            .map(|v| {
+                if v.is_number() || v.is_boolean() {
+                    json!(v.to_string())
+                } else {
+                    v.clone()
+                }
+            })
             .collect(),
         // Bind values by name.
         (Some("array"), None) if value.is_object() => value

@@ -190,7 +190,9 @@ impl ServerHandler for Server {
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let max = self.max_bytes;
         let answer = self
-            .ask(&context, move |server, ask| tools::call(verb, ask, &arguments, max, &|| server.recorder()))
+            .ask(&context, move |server, ask| {
+                tools::call(verb, ask, &arguments, max, &|| server.recorder())
+            })
             .await;
         Ok(match answer {
             Ok(value) => CallToolResult::success(vec![Content::text(value.to_string())]),
@@ -293,7 +295,9 @@ impl ServerHandler for Server {
         };
         let max = self.max_bytes;
         let answer = self
-            .ask(&context, move |server, ask| tools::call(verb, ask, &arguments, max, &|| server.recorder()))
+            .ask(&context, move |server, ask| {
+                tools::call(verb, ask, &arguments, max, &|| server.recorder())
+            })
             .await
             .map_err(|e| missing(e.to_string()))?;
         let contents = ResourceContents::text(answer.to_string(), uri).with_mime_type("application/json");

@@ -173,7 +173,18 @@ static OFFERS: [Offer; 19] = [
     Offer {
         writes: true,
         ..offer("learn", "Record something worth knowing next time.", || {
-            takes::<args::Learn>(&["text", "function", "context", "confidence", "execution", "script", "tag"], json!({}))
+            takes::<args::Learn>(
+                &[
+                    "text",
+                    "function",
+                    "context",
+                    "confidence",
+                    "execution",
+                    "script",
+                    "tag",
+                ],
+                json!({}),
+            )
         })
     },
     Offer {
@@ -184,10 +195,16 @@ static OFFERS: [Offer; 19] = [
     },
     folded("compare", || takes::<args::Compare>(&["first", "second"], json!({}))),
     folded("fixes", || takes::<args::Fixes>(&["limit", "script"], json!({}))),
-    folded("patterns", || takes::<args::Patterns>(&[&SHARED[..], &["fields"]].concat(), json!({}))),
-    folded("learnings", || takes::<args::Learnings>(&["text", "min_confidence", "recurring"], json!({}))),
+    folded("patterns", || {
+        takes::<args::Patterns>(&[&SHARED[..], &["fields"]].concat(), json!({}))
+    }),
+    folded("learnings", || {
+        takes::<args::Learnings>(&["text", "min_confidence", "recurring"], json!({}))
+    }),
     folded("history", || takes::<args::History>(&["name", "days", "by"], json!({}))),
-    folded("response", || takes::<args::Response>(&["name", "execution"], json!({}))),
+    folded("response", || {
+        takes::<args::Response>(&["name", "execution"], json!({}))
+    }),
     folded("graph", || takes::<args::Graph>(&["execution_id"], json!({}))),
 ];
 
@@ -300,9 +317,9 @@ pub fn call<'r>(
             let names = ["limit", "since", "until", "script", "host", "cursor"];
             paged(&only(a, &names), max, |a| Ok(fit::list(query::fixes(ask, &read(a)?)?)))
         }
-        "stats" if by_template(a) => {
-            paged(&without(a, "by"), max, |a| Ok(fit::list(query::patterns(ask, &read(a)?)?)))
-        }
+        "stats" if by_template(a) => paged(&without(a, "by"), max, |a| {
+            Ok(fit::list(query::patterns(ask, &read(a)?)?))
+        }),
         "why" => single(max, query::why(ask, &read(a)?)?.lean()),
         "compare" => single(max, query::compare(ask, &read(a)?)?.lean()),
         "changes" => paged(a, max, |a| Ok(fit::list(query::changes(ask, &read(a)?)?))),

@@ -110,7 +110,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send + 'static> Wire<R, W> {
         let method = value.get("method").and_then(Value::as_str).unwrap_or("").to_owned();
         let is_request = value.get("id").is_some();
         if is_request && !method.is_empty() && id_of(&value).is_none() {
-            return Err(Some(invalid("the id of a request is a text or a whole number of 64 bits".to_owned())));
+            return Err(Some(invalid(
+                "the id of a request is a text or a whole number of 64 bits".to_owned(),
+            )));
         }
         if method == "initialize" {
             complete(&mut value);
@@ -190,7 +192,10 @@ fn id_of(value: &Value) -> Option<RequestId> {
 
 /// The answer to what is no message: under its id as it was given where that can be one, else under none.
 fn refusal(wrong: &ErrorData, id: Option<&Value>) -> Value {
-    let id = id.filter(|id| id.is_string() || id.is_number()).cloned().unwrap_or_default();
+    let id = id
+        .filter(|id| id.is_string() || id.is_number())
+        .cloned()
+        .unwrap_or_default();
     json!({"jsonrpc": "2.0", "id": id, "error": wrong})
 }
 
@@ -299,7 +304,9 @@ mod tests {
         }
         drop(wire);
         let mut said = String::new();
-        tokio::io::AsyncReadExt::read_to_string(&mut answers, &mut said).await.expect("text");
+        tokio::io::AsyncReadExt::read_to_string(&mut answers, &mut said)
+            .await
+            .expect("text");
         (received, said)
     }
 
@@ -325,7 +332,16 @@ mod tests {
 
     #[tokio::test]
     async fn every_request_is_answered_whatever_its_id() {
-        let ids = ["1.0", "1e1", "1.5", "18446744073709551615", "null", "true", "{\"a\":1}", "[]"];
+        let ids = [
+            "1.0",
+            "1e1",
+            "1.5",
+            "18446744073709551615",
+            "null",
+            "true",
+            "{\"a\":1}",
+            "[]",
+        ];
         let lines: Vec<String> = ids
             .iter()
             .map(|id| format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ping\"}}\n"))

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::errors::root_cause;
-use super::failures::leave_out;
 use super::events::{lean as lean_event, resolve};
+use super::failures::leave_out;
 use super::render::paint::{Cell, Style, cell, gist, plain, short};
 use super::render::{Paint, Row};
 use super::scope::{Scope, hints};

@@ -61,7 +61,11 @@ pub struct Change {
 /// # Errors
 /// Faulty arguments, and those of the store.
 pub fn changes(ask: &Asking<'_>, args: &Changes) -> Result<Answer<Change>, AskError> {
-    refuse("changes", &args.which, &["execution", "level", "tag", "grep", "reverse", "cursor"])?;
+    refuse(
+        "changes",
+        &args.which,
+        &["execution", "level", "tag", "grep", "reverse", "cursor"],
+    )?;
     let scope = Scope::of(ask, &args.which, &"changes", Vec::new(), Some(DAY))?;
     let since = scope.filter.since.unwrap_or(ask.clock.now - DAY);
     let until = scope.filter.until.unwrap_or(ask.clock.now);
@@ -143,12 +147,20 @@ fn errors(ask: &Asking<'_>, args: &Changes) -> Result<Vec<Change>, AskError> {
             continue;
         };
         for group in found.items {
-            let fixed = group.fix_description.as_deref().map_or(String::new(), |f| format!(", after its fix '{}'", short(f, 60)));
+            let fixed = group
+                .fix_description
+                .as_deref()
+                .map_or(String::new(), |f| format!(", after its fix '{}'", short(f, 60)));
             let is_returned = group.state == State::Returned;
             out.push(Change {
                 kind: if is_returned { "returned_error" } else { "new_error" },
                 script_name: group.scripts.first().cloned(),
-                what: format!("{}× {}{}", group.count, short(&group.root_cause, 120), if is_returned { &fixed } else { "" }),
+                what: format!(
+                    "{}× {}{}",
+                    group.count,
+                    short(&group.root_cause, 120),
+                    if is_returned { &fixed } else { "" }
+                ),
                 since: Some(match &group.proof {
                     Some(proof) if is_returned => proof.returned_at.clone().unwrap_or(group.first_seen),
                     _ => group.first_seen,
@@ -164,7 +176,11 @@ fn errors(ask: &Asking<'_>, args: &Changes) -> Result<Vec<Change>, AskError> {
 fn absent(ask: &Asking<'_>, runs: &BTreeMap<String, Vec<Run>>, window: &Span) -> Vec<Change> {
     let mut out = Vec::new();
     for (script, runs) in runs {
-        let starts: Vec<i64> = runs.iter().filter_map(|r| parse_stored(&r.start_time)).map(|t| t / 1_000_000).collect();
+        let starts: Vec<i64> = runs
+            .iter()
+            .filter_map(|r| parse_stored(&r.start_time))
+            .map(|t| t / 1_000_000)
+            .collect();
         let now = window.until / 1_000_000;
         let Some(found) = rhythm(&starts, now) else { continue };
         let due = found.due(now);
@@ -285,7 +301,10 @@ fn little(ask: &Asking<'_>, runs: &BTreeMap<String, Vec<Run>>, window: &Span) ->
             out.push(Change {
                 kind: "unusually_little",
                 script_name: Some(script.clone()),
-                what: format!("returned {name}={value}, usually {usual} and never below {least} in {} runs", earlier.len()),
+                what: format!(
+                    "returned {name}={value}, usually {usual} and never below {least} in {} runs",
+                    earlier.len()
+                ),
                 since: Some(event.timestamp.clone()),
                 look_at: Some(last.execution_id.clone()),
             });
@@ -306,7 +325,11 @@ fn numbers(event: &Event) -> HashMap<String, f64> {
             }
             Value::Object(map) => {
                 for (name, value) in map {
-                    let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                    let name = if prefix.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{prefix}.{name}")
+                    };
                     walk(&name, value, out);
                 }
             }
@@ -341,22 +364,38 @@ fn unusual(newest: &HashMap<String, f64>, earlier: &[HashMap<String, f64>]) -> O
 fn versions(runs: &BTreeMap<String, Vec<Run>>, window: &Span) -> Vec<Change> {
     let version = |r: &Run| {
         let metadata = r.metadata.as_ref()?.value();
-        let value = ["version", "git_commit", "commit"].iter().find_map(|n| metadata.get(*n).cloned())?;
+        let value = ["version", "git_commit", "commit"]
+            .iter()
+            .find_map(|n| metadata.get(*n).cloned())?;
         crate::store::admit::name_of(&value)
     };
     let mut out = Vec::new();
     for (script, runs) in runs {
-        let known: BTreeSet<String> = runs.iter().filter(|r| !window.holds(&r.start_time)).filter_map(version).collect();
+        let known: BTreeSet<String> = runs
+            .iter()
+            .filter(|r| !window.holds(&r.start_time))
+            .filter_map(version)
+            .collect();
         let Some(last) = known.iter().next_back() else { continue };
-        let before = runs.iter().rev().filter(|r| !window.holds(&r.start_time)).find_map(version);
+        let before = runs
+            .iter()
+            .rev()
+            .filter(|r| !window.holds(&r.start_time))
+            .find_map(version);
         let mut told = BTreeSet::new();
         for run in runs.iter().filter(|r| window.holds(&r.start_time)) {
-            let Some(new) = version(run).filter(|v| !known.contains(v)) else { continue };
+            let Some(new) = version(run).filter(|v| !known.contains(v)) else {
+                continue;
+            };
             if told.insert(new.clone()) {
                 out.push(Change {
                     kind: "new_version",
                     script_name: Some(script.clone()),
-                    what: format!("version {} instead of {}", short(&new, 40), short(before.as_ref().unwrap_or(last), 40)),
+                    what: format!(
+                        "version {} instead of {}",
+                        short(&new, 40),
+                        short(before.as_ref().unwrap_or(last), 40)
+                    ),
                     since: Some(run.start_time.clone()),
                     look_at: Some(run.execution_id.clone()),
                 });
@@ -450,7 +489,11 @@ fn clocks(ask: &Asking<'_>, scope: &Scope, window: &Span) -> Result<Vec<Change>,
             out.push(Change {
                 kind: "clock",
                 script_name: None,
-                what: format!("the clock of {} is ahead by {}: its times do not compare", short(&host, 60), show_duration(offset as i64)),
+                what: format!(
+                    "the clock of {} is ahead by {}: its times do not compare",
+                    short(&host, 60),
+                    show_duration(offset as i64)
+                ),
                 since: None,
                 look_at: page.items.first().map(|(e, _)| e.key.clone()),
             });
@@ -472,8 +515,14 @@ impl Row for Change {
                 paint.put(Style::Cyan, &format!("{}  ", short(script, 40)));
             }
             paint.line(Style::Plain, &plain(&change.what));
-            let since = change.since.as_deref().map_or(String::new(), |t| format!("since {}  ", paint.clock.show(t)));
-            let key = change.look_at.as_deref().map_or(String::new(), |k| format!("[{}]", short_name(k)));
+            let since = change
+                .since
+                .as_deref()
+                .map_or(String::new(), |t| format!("since {}  ", paint.clock.show(t)));
+            let key = change
+                .look_at
+                .as_deref()
+                .map_or(String::new(), |k| format!("[{}]", short_name(k)));
             if !since.is_empty() || !key.is_empty() {
                 paint.line(Style::Dim, &plain(&format!("                 {since}{key}")));
             }
@@ -500,7 +549,11 @@ impl Row for Change {
 /// A key as lists show it; an execution's id as it is.
 fn short_name(name: &str) -> &str {
     let is_key = name.len() == 31 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    if is_key { super::render::paint::short_key(name) } else { name }
+    if is_key {
+        super::render::paint::short_key(name)
+    } else {
+        name
+    }
 }
 
 #[cfg(test)]
@@ -513,10 +566,16 @@ mod tests {
 
     #[test]
     fn a_number_far_below_all_before_is_unusual_and_one_that_varies_is_not() {
-        let earlier: Vec<HashMap<String, f64>> = (0..6).map(|i| of(&[("rows", 1000.0 + f64::from(i)), ("odd", f64::from(i))])).collect();
+        let earlier: Vec<HashMap<String, f64>> = (0..6)
+            .map(|i| of(&[("rows", 1000.0 + f64::from(i)), ("odd", f64::from(i))]))
+            .collect();
         let found = unusual(&of(&[("rows", 3.0), ("odd", 0.0)]), &earlier).expect("unusual");
         assert_eq!((found.0.as_str(), found.1, found.3), ("rows", 3.0, 1000.0));
         assert_eq!(unusual(&of(&[("rows", 990.0)]), &earlier), None);
-        assert_eq!(unusual(&of(&[("rows", 0.0)]), &earlier[..3]), None, "too little is known");
+        assert_eq!(
+            unusual(&of(&[("rows", 0.0)]), &earlier[..3]),
+            None,
+            "too little is known"
+        );
     }
 }

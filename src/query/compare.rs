@@ -80,7 +80,11 @@ pub struct Comparison {
 /// # Errors
 /// [`AskError::NotFound`] where there is none to compare with; faulty arguments; those of the store.
 pub fn compare(ask: &Asking<'_>, args: &Compare) -> Result<Comparison, AskError> {
-    refuse("compare", &args.which, &["limit", "level", "tag", "grep", "reverse", "cursor"])?;
+    refuse(
+        "compare",
+        &args.which,
+        &["limit", "level", "tag", "grep", "reverse", "cursor"],
+    )?;
     let first = subject(ask, args.first.as_deref(), &args.which)?;
     let second = match args.second.as_deref() {
         Some(name) => super::naming::execution(ask, Some(name), &super::args::Which::default())?,
@@ -106,7 +110,9 @@ pub fn between(ask: &Asking<'_>, first: &str, second: &str) -> Result<Comparison
     let (run, other_run) = (run_of(ask, first)?, run_of(ask, second)?);
     for (id, run, profile) in [(first, &run, &one), (second, &other_run, &other)] {
         if run.is_none() && profile.said.is_empty() {
-            return Err(AskError::NotFound(format!("no execution '{id}' is known: see `logagent runs`")));
+            return Err(AskError::NotFound(format!(
+                "no execution '{id}' is known: see `logagent runs`"
+            )));
         }
     }
     let metadata = |run: &Option<Run>| run.as_ref().and_then(|r| r.metadata.as_ref()).map(|m| m.value());
@@ -146,7 +152,10 @@ pub fn differing(first: Option<&Value>, second: Option<&Value>) -> Vec<Differs> 
     let (first, second) = (flat(first), flat(second));
     let names: BTreeSet<&String> = first.iter().chain(&second).map(|(name, _)| name).collect();
     let of = |all: &[(String, Value)], name: &String| {
-        all.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default()
+        all.iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.clone())
+            .unwrap_or_default()
     };
     let all = names.into_iter().map(|name| Differs {
         first: of(&first, name),
@@ -160,7 +169,11 @@ fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, Value)>) {
     match value {
         Value::Object(map) => {
             for (name, value) in map {
-                let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                let name = if prefix.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{prefix}.{name}")
+                };
                 flatten(&name, value, out);
             }
         }
@@ -183,7 +196,11 @@ fn levels(one: &Profile, other: &Profile) -> Vec<Differs> {
 /// Steps that took longer or shorter in one of two runs, the greatest difference first.
 #[must_use]
 pub fn steps(one: &Profile, other: &Profile) -> Vec<Step> {
-    let shared: Vec<(&Said, &Said)> = one.said.iter().filter_map(|s| Some((s, other.of(&s.template)?))).collect();
+    let shared: Vec<(&Said, &Said)> = one
+        .said
+        .iter()
+        .filter_map(|s| Some((s, other.of(&s.template)?)))
+        .collect();
     let mut steps: Vec<(i64, Step)> = shared
         .windows(2)
         .filter_map(|pair| {
@@ -243,9 +260,16 @@ impl Row for Comparison {
             }))
         };
         let pairs = |all: &[Differs]| -> serde_json::Map<String, Value> {
-            all.iter().take(SHOWN).map(|d| (d.name.clone(), json!([d.first, d.second]))).collect()
+            all.iter()
+                .take(SHOWN)
+                .map(|d| (d.name.clone(), json!([d.first, d.second])))
+                .collect()
         };
-        let only = |all: &[Only]| all.iter().map(|o| format!("{}× {}", o.count, short(&o.template, 100))).collect::<Vec<_>>();
+        let only = |all: &[Only]| {
+            all.iter()
+                .map(|o| format!("{}× {}", o.count, short(&o.template, 100)))
+                .collect::<Vec<_>>()
+        };
         said(json!({
             "first": side(&self.first), "second": side(&self.second), "metadata": pairs(&self.metadata),
             "response": pairs(&self.response), "levels": pairs(&self.levels),
@@ -276,12 +300,19 @@ pub fn differs_words(d: &Differs) -> String {
         Value::String(s) => short(s, 60),
         other => short(&other.to_string(), 60),
     };
-    format!("{} {} instead of {}", short(&d.name, 60), shown(&d.first), shown(&d.second))
+    format!(
+        "{} {} instead of {}",
+        short(&d.name, 60),
+        shown(&d.first),
+        shown(&d.second)
+    )
 }
 
 fn draw(c: &Comparison, paint: &mut Paint) {
     let sides = [&c.first, &c.second].map(|s| {
-        let took = s.duration_seconds.map_or("-".to_owned(), |s| show_duration((s * 1e6) as i64));
+        let took = s
+            .duration_seconds
+            .map_or("-".to_owned(), |s| show_duration((s * 1e6) as i64));
         let status = s.status.as_deref().unwrap_or("-");
         vec![
             cell(plain(&s.execution_id)).styled(Style::Cyan),
@@ -291,7 +322,11 @@ fn draw(c: &Comparison, paint: &mut Paint) {
         ]
     });
     paint.table(&["run", "status", "started", "took"], sides.into());
-    for (title, all) in [("metadata", &c.metadata), ("response", &c.response), ("levels", &c.levels)] {
+    for (title, all) in [
+        ("metadata", &c.metadata),
+        ("response", &c.response),
+        ("levels", &c.levels),
+    ] {
         if !all.is_empty() {
             paint.heading(title);
             for d in all.iter().take(SHOWN * 2) {
@@ -305,11 +340,17 @@ fn draw(c: &Comparison, paint: &mut Paint) {
             paint.line(Style::Plain, &format!("  {}", plain(&step_words(step))));
         }
     }
-    for (title, all) in [("only in the first", &c.only_first), ("only in the second", &c.only_second)] {
+    for (title, all) in [
+        ("only in the first", &c.only_first),
+        ("only in the second", &c.only_second),
+    ] {
         if !all.is_empty() {
             paint.heading(title);
             for o in all {
-                paint.line(Style::of_level(o.level_no), &format!("  {}× {}", o.count, plain(&o.template)));
+                paint.line(
+                    Style::of_level(o.level_no),
+                    &format!("  {}× {}", o.count, plain(&o.template)),
+                );
             }
         }
     }
@@ -321,7 +362,10 @@ mod tests {
 
     #[test]
     fn values_that_differ_are_named_by_their_path() {
-        let (a, b) = (json!({"v": "2", "x": {"n": 1}, "same": true}), json!({"v": "1", "x": {"n": 1}, "same": true, "l": [1]}));
+        let (a, b) = (
+            json!({"v": "2", "x": {"n": 1}, "same": true}),
+            json!({"v": "1", "x": {"n": 1}, "same": true, "l": [1]}),
+        );
         let found: Vec<String> = differing(Some(&a), Some(&b)).iter().map(differs_words).collect();
         assert_eq!(found, ["l.length nothing instead of 1", "v 2 instead of 1"]);
         assert!(differing(None, None).is_empty());

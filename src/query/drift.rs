@@ -7,7 +7,11 @@ pub fn median(values: &[f64]) -> Option<f64> {
     sorted.sort_by(f64::total_cmp);
     let n = sorted.len();
     let upper = *sorted.get(n / 2)?;
-    Some(if n % 2 == 1 { upper } else { (upper + sorted.get(n / 2 - 1)?) / 2.0 })
+    Some(if n % 2 == 1 {
+        upper
+    } else {
+        (upper + sorted.get(n / 2 - 1)?) / 2.0
+    })
 }
 
 /// The median distance from the median: how far values lie apart, whatever a few of them do.
@@ -57,7 +61,11 @@ pub fn rise(values: &[f64]) -> Option<Step> {
             continue;
         }
         // The sum of distances to the two medians: least where the step is.
-        let misfit: f64 = old.iter().map(|v| (v - before).abs()).chain(new.iter().map(|v| (v - after).abs())).sum();
+        let misfit: f64 = old
+            .iter()
+            .map(|v| (v - before).abs())
+            .chain(new.iter().map(|v| (v - after).abs()))
+            .sum();
         if best.is_none_or(|(least, _)| misfit < least) {
             best = Some((misfit, Step { at, before, after }));
         }
@@ -92,10 +100,16 @@ pub fn rhythm(starts: &[i64], now: i64) -> Option<Rhythm> {
     let earlier: Vec<i64> = starts.iter().copied().filter(|t| *t < now - DAY).collect();
     let first = earlier.iter().min()?;
     // Around the time of day of the first, so that midnight parts nothing.
-    let phase: Vec<f64> = earlier.iter().map(|t| ((t - first + DAY / 2).rem_euclid(DAY) - DAY / 2) as f64).collect();
+    let phase: Vec<f64> = earlier
+        .iter()
+        .map(|t| ((t - first + DAY / 2).rem_euclid(DAY) - DAY / 2) as f64)
+        .collect();
     let middle = median(&phase)? as i64;
     let within = phase.iter().map(|p| (*p as i64 - middle).abs()).max()?;
-    let mut days: Vec<i64> = earlier.iter().map(|t| (t - first - middle + DAY / 2).div_euclid(DAY)).collect();
+    let mut days: Vec<i64> = earlier
+        .iter()
+        .map(|t| (t - first - middle + DAY / 2).div_euclid(DAY))
+        .collect();
     days.sort_unstable();
     let once = days.windows(2).all(|w| w[0] != w[1]);
     let of = (days.last()? - days.first()? + 1) as usize;
@@ -149,7 +163,9 @@ mod tests {
         for at in 3..17 {
             for noise in 0..5u64 {
                 let wobble = |i: u64| ((i * 2_654_435_761 + noise * 97) % 100) as f64 / 100.0;
-                let values: Vec<f64> = (0..20).map(|i| if i < at { 60.0 } else { 90.0 } + wobble(i as u64)).collect();
+                let values: Vec<f64> = (0..20)
+                    .map(|i| if i < at { 60.0 } else { 90.0 } + wobble(i as u64))
+                    .collect();
                 assert_eq!(rise(&values).map(|s| s.at), Some(at), "{values:?}");
             }
         }

@@ -102,7 +102,9 @@ pub fn errors(ask: &Asking<'_>, args: &Errors) -> Result<Found, AskError> {
     // By its flag an execution narrows; surroundings make it the one that is asked about.
     let by_flag = which.execution.as_ref().filter(|_| args.context.is_some());
     let named = names.first().or(by_flag);
-    let named = named.map(|name| super::naming::execution(ask, Some(name), &which)).transpose()?;
+    let named = named
+        .map(|name| super::naming::execution(ask, Some(name), &which))
+        .transpose()?;
     if args.context.is_some() && named.is_none() {
         return Err(AskError::usage("--context is for the errors of one execution: name it"));
     }
@@ -196,12 +198,7 @@ fn tally(ask: &Asking<'_>, filter: &Filter) -> Result<HashMap<String, Tally>, As
     Ok(groups)
 }
 
-fn groups(
-    ask: &Asking<'_>,
-    scope: &Scope,
-    only_new: bool,
-    chosen: &[State],
-) -> Result<Answer<ErrorGroup>, AskError> {
+fn groups(ask: &Asking<'_>, scope: &Scope, only_new: bool, chosen: &[State]) -> Result<Answer<ErrorGroup>, AskError> {
     let mut found: Vec<(String, Tally)> = tally(ask, &scope.filter)?.into_iter().collect();
     found.sort_by(|a, b| (&b.1.last, &b.0).cmp(&(&a.1.last, &a.0)));
     if scope.oldest_first {
@@ -435,8 +432,14 @@ impl Row for ErrorGroup {
             );
             if let Some(fix) = &group.fix_description {
                 let by = group.fix_author.as_ref().map_or(String::new(), |a| format!(", by {a}"));
-                let proof = group.proof.as_ref().map_or(String::new(), |p| format!(" ({}{by})", p.words()));
-                paint.line(Style::Green, &plain(&format!("         fixed: {}{proof}", short(fix, 160))));
+                let proof = group
+                    .proof
+                    .as_ref()
+                    .map_or(String::new(), |p| format!(" ({}{by})", p.words()));
+                paint.line(
+                    Style::Green,
+                    &plain(&format!("         fixed: {}{proof}", short(fix, 160))),
+                );
             }
         }
     }

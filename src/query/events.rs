@@ -152,15 +152,25 @@ fn nearly(
     let mut words = question.words.clone().unwrap_or_default();
     let wanted = words.terms.iter().filter(|t| !t.without).count();
     if words.terms.iter().any(|t| !t.without && !t.prefix) {
-        words.terms.iter_mut().filter(|t| !t.without).for_each(|t| t.prefix = true);
+        words
+            .terms
+            .iter_mut()
+            .filter(|t| !t.without)
+            .for_each(|t| t.prefix = true);
         let begun = EventAsk {
             words: Some(words.clone()),
             ..question.clone()
         };
         let found = matching(ask, scope, text, &begun, notes)?;
         if found.total != Some(0) {
-            let whole = if wanted > 1 { "all of these words whole" } else { "this word whole" };
-            notes.push(format!("no event has {whole}; shown are events with words that begin so"));
+            let whole = if wanted > 1 {
+                "all of these words whole"
+            } else {
+                "this word whole"
+            };
+            notes.push(format!(
+                "no event has {whole}; shown are events with words that begin so"
+            ));
             return Ok(found);
         }
     }
@@ -183,7 +193,11 @@ fn nearly(
     })?;
     let held = |event: &Event| {
         let fields = event.text_fields();
-        words.terms.iter().filter(|t| !t.without && t.occurs_in(&fields)).count()
+        words
+            .terms
+            .iter()
+            .filter(|t| !t.without && t.occurs_in(&fields))
+            .count()
     };
     let mut counted: Vec<(usize, Hit)> = best
         .items

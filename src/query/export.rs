@@ -37,7 +37,11 @@ pub fn wanted(args: &Export) -> Result<Wanted, AskError> {
             Some(what) if i == 0 => wanted.what = what,
             _ if term.contains(['=', '<', '>']) => wanted.conditions.push(term.clone()),
             _ if wanted.file.is_none() => wanted.file = Some(term.clone()),
-            _ => return Err(AskError::usage(format!("'{term}': one FILE, or conditions such as level=ERROR"))),
+            _ => {
+                return Err(AskError::usage(format!(
+                    "'{term}': one FILE, or conditions such as level=ERROR"
+                )));
+            }
         }
     }
     Ok(wanted)
@@ -146,7 +150,11 @@ fn events(ask: &Asking<'_>, scope: &Scope, rows: &mut Rows<'_>) -> Result<(), As
         let page = ask.store.events(&EventAsk {
             filter: scope.filter.clone(),
             words: None,
-            order: if scope.oldest_first { Order::Oldest } else { Order::Newest },
+            order: if scope.oldest_first {
+                Order::Oldest
+            } else {
+                Order::Newest
+            },
             after,
             limit: PAGE,
             count: false,
@@ -228,7 +236,10 @@ mod tests {
         };
         let all = read(&["runs", "status=failed", "out.csv"]).expect("readable");
         assert_eq!((all.what, all.file.as_deref()), (ExportWhat::Runs, Some("out.csv")));
-        assert_eq!(read(&["out.jsonl"]).expect("readable").file.as_deref(), Some("out.jsonl"));
+        assert_eq!(
+            read(&["out.jsonl"]).expect("readable").file.as_deref(),
+            Some("out.jsonl")
+        );
         assert_eq!(read(&[]).expect("readable").what, ExportWhat::Events);
         assert!(read(&["events", "a", "b"]).is_err());
     }

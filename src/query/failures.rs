@@ -46,7 +46,11 @@ pub fn repeats(ask: &Asking<'_>, filter: &Filter) -> Result<Repeats, AskError> {
             min_level: Some(filter.min_level.unwrap_or(ERROR).max(ERROR)),
             ..filter.clone()
         },
-        by: vec![field(&["fingerprint"]), field(&["execution_id"]), field(&["exception", "type"])],
+        by: vec![
+            field(&["fingerprint"]),
+            field(&["execution_id"]),
+            field(&["exception", "type"]),
+        ],
         newest: false,
     };
     let mut ends: HashMap<(String, String), u64> = HashMap::new();
@@ -93,7 +97,11 @@ fn counted(ask: &Asking<'_>, executions: &[String]) -> Result<HashMap<String, Co
                 min_level: Some(ERROR),
                 ..Filter::default()
             },
-            by: vec![field(&["execution_id"]), field(&["event"]), field(&["exception", "type"])],
+            by: vec![
+                field(&["execution_id"]),
+                field(&["event"]),
+                field(&["exception", "type"]),
+            ],
             newest: false,
         };
         ask.store.counts(&question, &mut |row: Count| {

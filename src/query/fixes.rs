@@ -59,7 +59,11 @@ pub fn fixes(ask: &Asking<'_>, args: &Fixes) -> Result<Answer<FixRow>, AskError>
     let page = ask.store.events(&EventAsk {
         filter: scope.filter.clone(),
         words: None,
-        order: if scope.oldest_first { Order::Oldest } else { Order::Newest },
+        order: if scope.oldest_first {
+            Order::Oldest
+        } else {
+            Order::Newest
+        },
         after: scope.after.clone(),
         limit: scope.limit,
         count: true,
@@ -109,7 +113,11 @@ fn row(ask: &Asking<'_>, event: Event) -> Result<FixRow, AskError> {
         return Ok(row);
     };
     let proof = proof(ask, &fixed)?;
-    row.state = if proof.returned_at.is_some() { "returned" } else { "held" };
+    row.state = if proof.returned_at.is_some() {
+        "returned"
+    } else {
+        "held"
+    };
     row.root_cause = Some(root_cause(&error));
     row.fingerprint = Some(fixed.fingerprint.clone()).filter(|f| !f.is_empty());
     row.rationale = reason(&fixed).or(row.rationale);
@@ -152,12 +160,18 @@ impl Row for FixRow {
                 (None, Some(said)) => format!("of '{}', which no stored error is", short(said, 120)),
                 (None, None) => "of no error that is known".to_owned(),
             };
-            let script = fix.script_name.as_deref().map_or(String::new(), |s| format!(", in {s}"));
+            let script = fix
+                .script_name
+                .as_deref()
+                .map_or(String::new(), |s| format!(", in {s}"));
             let by = fix.author.as_deref().map_or(String::new(), |a| format!(", by {a}"));
             let held = fix.proof.as_ref().map_or(String::new(), |p| format!(", {}", p.words()));
             paint.line(
                 Style::Dim,
-                &plain(&format!("          {target}{script}{by}{held} [{}]", short_key(&fix.key))),
+                &plain(&format!(
+                    "          {target}{script}{by}{held} [{}]",
+                    short_key(&fix.key)
+                )),
             );
             if let Some(why) = &fix.rationale {
                 paint.line(Style::Dim, &format!("          because {}", short(why, 160)));

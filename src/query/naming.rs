@@ -23,7 +23,9 @@ pub fn execution(ask: &Asking<'_>, name: Option<&str>, which: &Which) -> Result<
     let name = name.map_or("last", str::trim);
     let among = narrowed(ask, which)?;
     match name {
-        "" => Err(AskError::usage("the name of the run is empty: give an id, a script, or last")),
+        "" => Err(AskError::usage(
+            "the name of the run is empty: give an id, a script, or last",
+        )),
         "last" => newest(ask, &among)?.ok_or_else(|| none(&among, "no run is known yet")),
         "last-failed" => {
             let failed = FieldIs {
@@ -32,7 +34,13 @@ pub fn execution(ask: &Asking<'_>, name: Option<&str>, which: &Which) -> Result<
                 sign: Sign::Is,
             };
             let fields = vec![failed];
-            let found = newest(ask, &RunAsk { fields, ..among.clone() })?;
+            let found = newest(
+                ask,
+                &RunAsk {
+                    fields,
+                    ..among.clone()
+                },
+            )?;
             found.ok_or_else(|| none(&among, "no run has failed or crashed"))
         }
         name => named(ask, name, &among),
@@ -86,7 +94,16 @@ fn newest(ask: &Asking<'_>, among: &RunAsk) -> Result<Option<String>, AskError> 
 fn named(ask: &Asking<'_>, name: &str, among: &RunAsk) -> Result<String, AskError> {
     let exact = |among: &RunAsk| -> Result<bool, AskError> {
         let executions = vec![name.to_owned()];
-        Ok(!page(ask, &RunAsk { executions, ..among.clone() }, 1)?.0.is_empty())
+        Ok(!page(
+            ask,
+            &RunAsk {
+                executions,
+                ..among.clone()
+            },
+            1,
+        )?
+        .0
+        .is_empty())
     };
     if exact(among)? {
         return Ok(name.to_owned());
@@ -207,7 +224,9 @@ pub fn refuse(verb: &str, which: &Which, flags: &[&str]) -> Result<(), AskError>
 pub fn subject(ask: &Asking<'_>, name: Option<&str>, which: &Which) -> Result<String, AskError> {
     let name = name.map(str::trim).filter(|n| !n.is_empty());
     match (name, which.execution.as_deref()) {
-        (Some(a), Some(b)) if a != b => Err(AskError::usage(format!("two runs are named, '{a}' and '{b}': name one"))),
+        (Some(a), Some(b)) if a != b => Err(AskError::usage(format!(
+            "two runs are named, '{a}' and '{b}': name one"
+        ))),
         (a, b) => execution(ask, a.or(b), which),
     }
 }

@@ -137,10 +137,16 @@ mod tests {
                 ..Fixed::default()
             })
         };
-        assert_eq!(reason("raised it (FIXED_BY from log_events/a to log_events/b, by fix)"), None);
+        assert_eq!(
+            reason("raised it (FIXED_BY from log_events/a to log_events/b, by fix)"),
+            None
+        );
         assert_eq!(reason("(FIXED_BY from log_events/a to log_events/b, by fix)"), None);
         let short = reason("too low (FIXED_BY from log_events/a to log_events/b, by fix)");
         assert_eq!(short.as_deref(), Some("too low"));
-        assert_eq!(reason("a whole sentence, said by a person who knew").as_deref(), Some("a whole sentence, said by a person who knew"));
+        assert_eq!(
+            reason("a whole sentence, said by a person who knew").as_deref(),
+            Some("a whole sentence, said by a person who knew")
+        );
     }
 }

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::args::Prune;
+use super::naming::execution;
 use super::render::paint::Style;
 use super::render::{Paint, Row};
-use super::naming::execution;
 use super::scope::level_no;
 use super::window::duration;
 use super::{AskError, Asking};

@@ -16,7 +16,17 @@ use crate::store::search::{After, RawAsk, RawRow};
 /// The longest a query may run, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Flags that narrow events: a query says by itself which rows it wants.
-const OTHERS: [&str; 9] = ["since", "until", "level", "execution", "script", "host", "tag", "grep", "reverse"];
+const OTHERS: [&str; 9] = [
+    "since",
+    "until",
+    "level",
+    "execution",
+    "script",
+    "host",
+    "tag",
+    "grep",
+    "reverse",
+];
 /// Rows of an answer that is held in memory, unless told otherwise.
 const ROWS: usize = 1_000;
 
@@ -55,7 +65,9 @@ fn timeout(args: &Query) -> Result<Duration, AskError> {
 /// It may.
 pub fn within(args: &Query, most: Duration) -> Result<(), AskError> {
     if timeout(args)? > most {
-        return Err(AskError::usage(format!("timeout: a query may run for at most {most:?} here")));
+        return Err(AskError::usage(format!(
+            "timeout: a query may run for at most {most:?} here"
+        )));
     }
     Ok(())
 }

@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::args::{Fix, Learn};
 use super::errors::root_cause;
+use super::naming::execution;
 use super::render::paint::{Style, short, short_key};
 use super::render::{Paint, Row};
-use super::naming::execution;
 use super::window::parse_stored;
 use super::{AskError, Asking};
 use crate::record::{Key, format_time};

@@ -46,7 +46,9 @@ pub fn runs(ask: &Asking<'_>, args: &Runs) -> Result<Answer<RunRow>, AskError> {
         .map(|c| Ok((c.clone(), known_path(c, RUN_FIELDS)?)))
         .collect::<Result<Vec<_>, AskError>>()?;
     if args.unfinished && args.status.is_some() {
-        return Err(AskError::usage("--unfinished is a choice of statuses: give it, or --status"));
+        return Err(AskError::usage(
+            "--unfinished is a choice of statuses: give it, or --status",
+        ));
     }
     if args.unfinished {
         fields.push(FieldIs {

@@ -161,7 +161,10 @@ impl Scope {
         {
             return Err(AskError::usage("--since is later than --until"));
         }
-        let fields = fields.into_iter().map(|f| timed(clock, f)).collect::<Result<Vec<_>, _>>()?;
+        let fields = fields
+            .into_iter()
+            .map(|f| timed(clock, f))
+            .collect::<Result<Vec<_>, _>>()?;
         let filter = Filter {
             since,
             until,
@@ -250,7 +253,11 @@ impl Scope {
             let end = self.offset() + left.len();
             let mut all = self.shown.clone();
             all.extend(left.iter().map(|i| mark(key(i))));
-            let all = if self.remembers() && end <= SHOWN_MAX { all } else { Vec::new() };
+            let all = if self.remembers() && end <= SHOWN_MAX {
+                all
+            } else {
+                Vec::new()
+            };
             self.cursor(After::Offset(end as u64), all)
         });
         (left, cursor)
@@ -274,7 +281,14 @@ impl Scope {
 
 /// A condition on a time, whose value may be typed as for `--since`.
 fn timed(clock: &Clock, mut field: FieldIs) -> Result<FieldIs, AskError> {
-    const TIMES: [&str; 6] = ["timestamp", "ingested_at", "start_time", "end_time", "last_seen", "resolved_at"];
+    const TIMES: [&str; 6] = [
+        "timestamp",
+        "ingested_at",
+        "start_time",
+        "end_time",
+        "last_seen",
+        "resolved_at",
+    ];
     let ordered = !matches!(field.sign, Sign::Is | Sign::IsNot);
     if let ([name], true) = (field.path.as_slice(), ordered) {
         let name = name.as_str();
@@ -387,8 +401,19 @@ fn parts(term: &str) -> Vec<&str> {
 /// none: a level, a name, a number.
 fn is_whole(term: &str, parts: &[&str], known: &[&str]) -> bool {
     const OF_ONE_WORD: [&str; 13] = [
-        "_key", "level", "level_no", "execution_id", "script_name", "function_name", "line_number", "pid", "host",
-        "fingerprint", "event", "status", "module",
+        "_key",
+        "level",
+        "level_no",
+        "execution_id",
+        "script_name",
+        "function_name",
+        "line_number",
+        "pid",
+        "host",
+        "fingerprint",
+        "event",
+        "status",
+        "module",
     ];
     let first = parts.first().is_some_and(|p| is_condition(p, known));
     let Some((path, _, value)) = first.then(|| cut(term)).flatten() else {
@@ -418,12 +443,19 @@ fn condition(term: &str, known: &[&str]) -> Result<Option<FieldIs>, AskError> {
     let path = match known_path(path, known) {
         Ok(path) => path,
         // `a->b` and `List<String>` are texts, too.
-        Err(e) if matches!(sign, Sign::Is | Sign::IsNot) || path.contains('.') || nearest(path, known.iter().copied()).is_some() => {
+        Err(e)
+            if matches!(sign, Sign::Is | Sign::IsNot)
+                || path.contains('.')
+                || nearest(path, known.iter().copied()).is_some() =>
+        {
             return Err(e);
         }
         Err(_) => return Ok(None),
     };
-    let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+    let value = value
+        .strip_prefix('"')
+        .and_then(|v| v.strip_suffix('"'))
+        .unwrap_or(value);
     let (path, value) = match (path.as_slice(), sign) {
         ([one], Sign::Is | Sign::IsNot) if one == "level" => (path, level(value).0.into_owned()),
         ([one], _) if one == "level" => (vec!["level_no".to_owned()], level_no(value)?.to_string()),
@@ -492,7 +524,10 @@ fn names(path: &str) -> Vec<&str> {
 /// # Errors
 /// An unknown first name.
 pub fn known_path(path: &str, known: &[&str]) -> Result<Vec<String>, AskError> {
-    let names: Vec<String> = names(path).into_iter().map(|n| n.trim_matches('"').to_owned()).collect();
+    let names: Vec<String> = names(path)
+        .into_iter()
+        .map(|n| n.trim_matches('"').to_owned())
+        .collect();
     let first = names.first().map_or("", String::as_str);
     let alias = match first {
         "script" => "script_name",
@@ -599,7 +634,12 @@ fn is_open(filter: &Filter) -> bool {
     let f = filter;
     let lists = [&f.executions, &f.scripts, &f.hosts, &f.tags, &f.fingerprints];
     let bounds = f.since.is_some() || f.until.is_some() || f.min_level.is_some();
-    !bounds && f.grep.is_none() && f.fields.is_empty() && !f.has_response && !f.is_fix && lists.iter().all(|l| l.is_empty())
+    !bounds
+        && f.grep.is_none()
+        && f.fields.is_empty()
+        && !f.has_response
+        && !f.is_fix
+        && lists.iter().all(|l| l.is_empty())
 }
 
 /// Each cheap condition of a filter by itself.
@@ -627,7 +667,12 @@ fn single_conditions(all: &Filter) -> Vec<(String, Filter)> {
     }
     for field in &all.fields {
         add(
-            format!("{}{}{}", field.path.join("."), field.sign.as_str(), field.values.join(" or ")),
+            format!(
+                "{}{}{}",
+                field.path.join("."),
+                field.sign.as_str(),
+                field.values.join(" or ")
+            ),
             Filter {
                 fields: vec![field.clone()],
                 ..none()
@@ -702,32 +747,55 @@ mod tests {
             ("timeout level=error", "timeout"),
             ("disk level=ERROR full", "disk full"),
         ] {
-            assert_eq!(read(&[text]), (vec![words.to_owned()], vec![is("level", "=", &["ERROR"])]), "{text}");
+            assert_eq!(
+                read(&[text]),
+                (vec![words.to_owned()], vec![is("level", "=", &["ERROR"])]),
+                "{text}"
+            );
         }
         assert_eq!(
             read(&["level=ERROR script=etl extra_data.user=7 lost"]),
             (
                 vec!["lost".to_owned()],
-                vec![is("level", "=", &["ERROR"]), is("script_name", "=", &["etl"]), is("extra_data|user", "=", &["7"])]
+                vec![
+                    is("level", "=", &["ERROR"]),
+                    is("script_name", "=", &["etl"]),
+                    is("extra_data|user", "=", &["7"])
+                ]
             )
         );
-        assert_eq!(read(&["message=disk is full"]).1, [is("message", "=", &["disk is full"])]);
-        assert_eq!(read(&["extra_data.title=\"a b\" x"]), (vec!["x".into()], vec![is("extra_data|title", "=", &["a b"])]));
+        assert_eq!(
+            read(&["message=disk is full"]).1,
+            [is("message", "=", &["disk is full"])]
+        );
+        assert_eq!(
+            read(&["extra_data.title=\"a b\" x"]),
+            (vec!["x".into()], vec![is("extra_data|title", "=", &["a b"])])
+        );
         let quoted = "said \"level=ERROR here\"";
         assert_eq!(read(&[quoted]), (vec![quoted.to_owned()], vec![]));
     }
 
     #[test]
     fn signs_other_than_equality_are_read() {
-        assert_eq!(read(&["level!=debug", "level!=INFO"]).1, [is("level", "!=", &["DEBUG", "INFO"])]);
+        assert_eq!(
+            read(&["level!=debug", "level!=INFO"]).1,
+            [is("level", "!=", &["DEBUG", "INFO"])]
+        );
         assert_eq!(read(&["level>=warning"]).1, [is("level_no", ">=", &["30"])]);
         let range = read(&["extra_data.n>5", "extra_data.n<=9"]).1;
-        assert_eq!(range, [is("extra_data|n", ">", &["5"]), is("extra_data|n", "<=", &["9"])]);
+        assert_eq!(
+            range,
+            [is("extra_data|n", ">", &["5"]), is("extra_data|n", "<=", &["9"])]
+        );
         for text in ["a->b", "List<String>", "x > 5", "latency>5s", "!=", "-level!=x"] {
             assert_eq!(read(&[text]), (vec![text.to_owned()], vec![]), "{text}");
         }
         assert!(split(&["levle>=30"]).is_err(), "a slip of the finger is no text");
-        assert_eq!(read(&["extra_data.\"http.status\".x=1"]).1, [is("extra_data|http.status|x", "=", &["1"])]);
+        assert_eq!(
+            read(&["extra_data.\"http.status\".x=1"]).1,
+            [is("extra_data|http.status|x", "=", &["1"])]
+        );
     }
 
     #[test]

@@ -22,9 +22,9 @@ use super::render::{Paint, Row};
 use super::scope::{EVENT_FIELDS, Scope, conditions, hints};
 use super::{AskError, Asking};
 use crate::record::{Fingerprint, template};
-use crate::store::words::{is_unspaced, pieces_of};
 use crate::store::search::{EventAsk, Filter, Fixed, KEY_START, Order, Term, Words};
 use crate::store::stored::{ERROR, Event};
+use crate::store::words::{is_unspaced, pieces_of};
 
 /// Events looked at for candidates.
 const CANDIDATES: usize = 300;
@@ -141,7 +141,10 @@ fn prove(ask: &Asking<'_>, items: &mut [Alike]) -> Result<(), AskError> {
     let prints: Vec<String> = items.iter().map(|i| i.fingerprint.clone()).collect();
     let fixes = ask.store.fixes(&prints)?;
     for item in items {
-        if let Some(fix) = fixes.iter().find(|f| Some(&f.fix_key) == item.fix_key.as_ref() && f.fingerprint == item.fingerprint) {
+        if let Some(fix) = fixes
+            .iter()
+            .find(|f| Some(&f.fix_key) == item.fix_key.as_ref() && f.fingerprint == item.fingerprint)
+        {
             item.proof = Some(proof(ask, fix)?);
         }
     }
@@ -165,7 +168,8 @@ fn sought(ask: &Asking<'_>, text: &str) -> Result<Sought, AskError> {
     let said = if said.is_empty() { text.as_str() } else { &said };
     let mut words: Vec<String> = Vec::new();
     for word in pieces_of(&template(said)) {
-        if (word.chars().count() > 1 || is_unspaced(&word)) && !MASKS.contains(&word.as_str()) && !words.contains(&word) {
+        if (word.chars().count() > 1 || is_unspaced(&word)) && !MASKS.contains(&word.as_str()) && !words.contains(&word)
+        {
             words.push(word);
         }
     }
@@ -475,8 +479,15 @@ impl Row for Alike {
                 }
             }
             if let Some(proof) = &item.proof {
-                let by = item.fix_author.as_ref().map_or(String::new(), |a| format!(", by {}", short(a, 60)));
-                rows.push(vec![cell("        "), cell("held").styled(Style::Green), cell(format!("{}{by}", proof.words()))]);
+                let by = item
+                    .fix_author
+                    .as_ref()
+                    .map_or(String::new(), |a| format!(", by {}", short(a, 60)));
+                rows.push(vec![
+                    cell("        "),
+                    cell("held").styled(Style::Green),
+                    cell(format!("{}{by}", proof.words())),
+                ]);
             }
             paint.table(&["", "", ""], rows);
         }

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::args::Summary;
 use super::events::lean as lean_event;
+use super::naming::{refuse, subject};
 use super::patterns::Templates;
 use super::render::lean::{plain_values, rounded, said, seconds};
 use super::render::paint::{Style, cell, number, plain, short, short_key};
 use super::render::{Paint, Row};
-use super::naming::{refuse, subject};
 use super::runs::length;
 use super::window::{parse_stored, show_duration};
 use super::{AskError, Asking};

@@ -86,7 +86,11 @@ pub struct Cause {
 /// # Errors
 /// [`AskError::NotFound`] where no run is meant; faulty arguments; those of the store.
 pub fn why(ask: &Asking<'_>, args: &Why) -> Result<Story, AskError> {
-    refuse("why", &args.which, &["limit", "level", "tag", "grep", "reverse", "cursor"])?;
+    refuse(
+        "why",
+        &args.which,
+        &["limit", "level", "tag", "grep", "reverse", "cursor"],
+    )?;
     let named = args.run.as_deref().or(args.which.execution.as_deref());
     let id = subject(ask, Some(named.unwrap_or("last-failed")), &args.which)?;
     let run = run_of(ask, &id)?;
@@ -100,7 +104,9 @@ pub fn why(ask: &Asking<'_>, args: &Why) -> Result<Story, AskError> {
         true
     })?;
     if run.is_none() && pass.last.is_none() {
-        return Err(AskError::NotFound(format!("no execution '{id}' is known: see `logagent runs`")));
+        return Err(AskError::NotFound(format!(
+            "no execution '{id}' is known: see `logagent runs`"
+        )));
     }
     let (cause, echoes) = pass.cause();
     let at = cause.as_ref().and_then(|c| parse_stored(&c.timestamp));
@@ -118,7 +124,10 @@ pub fn why(ask: &Asking<'_>, args: &Why) -> Result<Story, AskError> {
         longest_gap: pass.gap.as_ref().filter(|g| g.0 >= 1_000_000).map(gap_words),
         differs: comparison.as_ref().map(differences).unwrap_or_default(),
         compared_with: good.map(|g| g.execution_id),
-        duration_seconds: run.as_ref().and_then(|r| length(r, ask.clock.now)).map(|m| m as f64 / 1e6),
+        duration_seconds: run
+            .as_ref()
+            .and_then(|r| length(r, ask.clock.now))
+            .map(|m| m as f64 / 1e6),
         script_name: run.as_ref().map(|r| r.script_name.clone()),
         status: run.as_ref().map(|r| r.status.clone()),
         start_time: run.as_ref().map(|r| r.start_time.clone()),
@@ -132,7 +141,13 @@ pub fn why(ask: &Asking<'_>, args: &Why) -> Result<Story, AskError> {
 
 fn told(event: &Event, whole: Option<&Event>) -> Cause {
     let cause = root_cause(event);
-    let place = whole.and_then(|w| Some((w.file_path.as_deref()?, w.line_number?, w.function_name.as_deref().unwrap_or("?"))));
+    let place = whole.and_then(|w| {
+        Some((
+            w.file_path.as_deref()?,
+            w.line_number?,
+            w.function_name.as_deref().unwrap_or("?"),
+        ))
+    });
     Cause {
         key: event.key.clone(),
         timestamp: event.timestamp.clone(),
@@ -202,7 +217,12 @@ impl Pass {
             return (self.end.clone(), Vec::new());
         };
         let mut echoes: Vec<String> = Vec::new();
-        for event in self.cascade.iter().skip(1).filter(|e| e.fingerprint != first.fingerprint) {
+        for event in self
+            .cascade
+            .iter()
+            .skip(1)
+            .filter(|e| e.fingerprint != first.fingerprint)
+        {
             let said = short(&root_cause(event), 120);
             if !echoes.contains(&said) && echoes.len() < TOLD {
                 echoes.push(said);
@@ -248,10 +268,28 @@ fn differences(c: &Comparison) -> Vec<String> {
         let shown = |s: f64| show_duration((s * 1e6) as i64);
         out.push(format!("took {} instead of {}", shown(now), shown(then)));
     }
-    out.extend(c.steps.iter().filter(|s| s.first_seconds > s.second_seconds).take(TOLD).map(step_words));
+    out.extend(
+        c.steps
+            .iter()
+            .filter(|s| s.first_seconds > s.second_seconds)
+            .take(TOLD)
+            .map(step_words),
+    );
     let urgent = |o: &&Only| o.level_no >= 20;
-    out.extend(c.only_first.iter().filter(urgent).take(TOLD).map(|o| format!("new: {}", short(&o.template, 100))));
-    out.extend(c.only_second.iter().filter(urgent).take(TOLD).map(|o| format!("missing: {}", short(&o.template, 100))));
+    out.extend(
+        c.only_first
+            .iter()
+            .filter(urgent)
+            .take(TOLD)
+            .map(|o| format!("new: {}", short(&o.template, 100))),
+    );
+    out.extend(
+        c.only_second
+            .iter()
+            .filter(urgent)
+            .take(TOLD)
+            .map(|o| format!("missing: {}", short(&o.template, 100))),
+    );
     out
 }
 
@@ -280,7 +318,11 @@ fn before(ask: &Asking<'_>, cause: &Event, execution: &str) -> Result<(Option<St
     let seen = match (earlier.items.first(), earlier.total) {
         (Some((last, _)), total) => format!(
             "{} before, last {} in {}",
-            total.map_or("often".to_owned(), |n| if n == 1 { "once".to_owned() } else { format!("{n} times") }),
+            total.map_or("often".to_owned(), |n| if n == 1 {
+                "once".to_owned()
+            } else {
+                format!("{n} times")
+            }),
             ask.clock.show(&last.timestamp),
             last.execution_id
         ),
@@ -294,7 +336,10 @@ fn before(ask: &Asking<'_>, cause: &Event, execution: &str) -> Result<(Option<St
     };
     let proof = proof(ask, fix)?;
     let by = fix.author.as_deref().map_or(String::new(), |a| format!(", by {a}"));
-    Ok((Some(seen), Some(format!("{} ({}{by})", short(&fix.description, 160), proof.words()))))
+    Ok((
+        Some(seen),
+        Some(format!("{} ({}{by})", short(&fix.description, 160), proof.words())),
+    ))
 }
 
 /// Runs that this one may hang on: its parent, and runs that failed before with the same identifiers in bound values.
@@ -309,10 +354,15 @@ fn upstream(ask: &Asking<'_>, id: &str, run: Option<&Run>, cause: Option<&Event>
         return Ok(out);
     };
     let bound = cause.extra_data.as_ref().map(|e| e.value()).unwrap_or_default();
-    let metadata = run.and_then(|r| r.metadata.as_ref()).map(|m| m.value()).unwrap_or_default();
+    let metadata = run
+        .and_then(|r| r.metadata.as_ref())
+        .map(|m| m.value())
+        .unwrap_or_default();
     let named = |of: &Value| -> Vec<(String, String)> {
         let map = of.as_object().cloned().unwrap_or_default();
-        map.into_iter().filter_map(|(name, value)| Some((name, identifier(&value)?))).collect()
+        map.into_iter()
+            .filter_map(|(name, value)| Some((name, identifier(&value)?)))
+            .collect()
     };
     let identifiers: Vec<(String, String)> = named(&bound).into_iter().chain(named(&metadata)).take(SHARED).collect();
     for (name, value) in identifiers {
@@ -391,8 +441,13 @@ fn draw(s: &Story, paint: &mut Paint) {
     let status = s.status.as_deref().unwrap_or("unknown");
     paint.put(Style::Bold, &plain(&s.execution_id));
     paint.put(Style::of_status(status), &format!("  {}", plain(status)));
-    let start = s.start_time.as_deref().map_or(String::new(), |t| format!("  from {}", paint.clock.show(t)));
-    let took = s.duration_seconds.map_or(String::new(), |d| format!(", {}", show_duration((d * 1e6) as i64)));
+    let start = s
+        .start_time
+        .as_deref()
+        .map_or(String::new(), |t| format!("  from {}", paint.clock.show(t)));
+    let took = s
+        .duration_seconds
+        .map_or(String::new(), |d| format!(", {}", show_duration((d * 1e6) as i64)));
     paint.line(Style::Dim, &format!("{start}{took}"));
     let mut row = |name: &str, style: Style, text: &str| {
         paint.put(Style::Dim, &format!("{name:<10}"));

@@ -80,7 +80,10 @@ impl Clock {
             _ => return None,
         };
         let today = self.civil(self.now)?.date();
-        self.instant(today.checked_sub_days(Days::new(days_back))?.and_time(NaiveTime::MIN), false)
+        self.instant(
+            today.checked_sub_days(Days::new(days_back))?.and_time(NaiveTime::MIN),
+            false,
+        )
     }
 
     fn ago(&self, t: &str) -> Option<Micros> {
@@ -325,7 +328,18 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused_with_the_forms_that_are() {
-        for text in ["", "soon", "10", "-1", "-0", "0 ago", "@", "@x", "2026-13-01", "5 potatoes"] {
+        for text in [
+            "",
+            "soon",
+            "10",
+            "-1",
+            "-0",
+            "0 ago",
+            "@",
+            "@x",
+            "2026-13-01",
+            "5 potatoes",
+        ] {
             assert!(clock().parse(text).is_err(), "{text}");
         }
     }

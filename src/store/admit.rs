@@ -141,7 +141,8 @@ pub fn same(value: &Value, wanted: &str) -> bool {
         Value::String(s) => s == wanted,
         Value::Number(n) => {
             let (have, want) = (Numeral::of(n), Numeral::parse(wanted));
-            have.zip(want).is_some_and(|(have, want)| have.compare(want).is_some_and(Ordering::is_eq))
+            have.zip(want)
+                .is_some_and(|(have, want)| have.compare(want).is_some_and(Ordering::is_eq))
         }
         Value::Bool(b) => wanted == if *b { "true" } else { "false" },
         Value::Null => wanted == "null",
@@ -210,7 +211,11 @@ fn against(whole: i128, real: f64) -> Option<Ordering> {
         return Some(Ordering::Greater);
     }
     let below = whole.cmp(&(floor as i128));
-    Some(if below.is_eq() && real > floor { Ordering::Less } else { below })
+    Some(if below.is_eq() && real > floor {
+        Ordering::Less
+    } else {
+        below
+    })
 }
 
 /// The value at a path; digits index arrays. A name may hold dots: at each step the longest joined name that leads to a
@@ -223,7 +228,11 @@ pub fn at<'a>(doc: &'a Value, path: &[String]) -> Option<&'a Value> {
     match doc {
         Value::Array(items) => at(items.get(first.parse::<usize>().ok()?)?, rest),
         Value::Object(map) => (1..=path.len()).rev().find_map(|n| {
-            let found = if n == 1 { map.get(first) } else { map.get(&path[..n].join(".")) };
+            let found = if n == 1 {
+                map.get(first)
+            } else {
+                map.get(&path[..n].join("."))
+            };
             at(found?, &path[n..])
         }),
         _ => None,
@@ -358,7 +367,10 @@ mod tests {
         assert!(field("x.f", &["0.5"]).holds(&doc) && field("x.f", &["5e-1"]).holds(&doc));
         assert!(signed("x.n", Sign::Above, "1234567890123456788").holds(&doc));
         assert!(!signed("x.n", Sign::Above, "1234567890123456789").holds(&doc));
-        for (n, text) in [(9_007_199_254_740_992_i64, "9007199254740993"), (9_007_199_254_740_993, "9007199254740992")] {
+        for (n, text) in [
+            (9_007_199_254_740_992_i64, "9007199254740993"),
+            (9_007_199_254_740_993, "9007199254740992"),
+        ] {
             assert!(!same(&serde_json::json!(n), text), "{n} is not {text}");
         }
     }

@@ -169,7 +169,11 @@ mod tests {
         }
         assert_eq!(words("İstanbul ISTANBUL istanbul"), ["istanbul"; 3]);
         assert_eq!(words("naïveté détectée"), ["naivete", "detectee"]);
-        assert_eq!(words("Tiếng Việt"), words("tieng viet"), "several accents on one letter");
+        assert_eq!(
+            words("Tiếng Việt"),
+            words("tieng viet"),
+            "several accents on one letter"
+        );
         assert_eq!(words("ОШИБКА Ёлка"), words("ошибка елка"));
         assert_eq!(words("ΣΦΆΛΜΑ"), words("σφαλμα"));
     }
@@ -177,9 +181,16 @@ mod tests {
     #[test]
     fn scripts_without_spaces_are_cut_at_every_character_and_at_other_scripts() {
         assert_eq!(words("数据库"), ["数", "据", "库"]);
-        assert_eq!(words("重跑gen-itgc后完成"), ["重", "跑", "gen", "itgc", "后", "完", "成"]);
+        assert_eq!(
+            words("重跑gen-itgc后完成"),
+            ["重", "跑", "gen", "itgc", "后", "完", "成"]
+        );
         assert_eq!(words("ファイルが").len(), 5);
-        assert_eq!(words("データ"), ["デ", "ー", "タ"], "a voiced kana is one character in every form");
+        assert_eq!(
+            words("データ"),
+            ["デ", "ー", "タ"],
+            "a voiced kana is one character in every form"
+        );
         assert_eq!(words("テ\u{3099}ータ"), words("データ"));
         assert_eq!(words("연결이 끊김"), ["연", "결", "이", "끊", "김"]);
         assert_eq!(words("เชื่อมต่อ").len(), words("เชื่อมต่อ").len());

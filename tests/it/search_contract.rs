@@ -67,7 +67,17 @@ const WORDS: [&str; 16] = [
 ];
 /// What is asked for beside them.
 const PARTS: [&str; 11] = [
-    "retrying", "connectionerror", "exceptions", "9092", "kaf*", "cafe", "CAFÉ", "istan*", "数据", "连接", "設定",
+    "retrying",
+    "connectionerror",
+    "exceptions",
+    "9092",
+    "kaf*",
+    "cafe",
+    "CAFÉ",
+    "istan*",
+    "数据",
+    "连接",
+    "設定",
 ];
 const SCRIPTS: [&str; 3] = ["etl", "report", "sync"];
 const RUNS: [&str; 6] = ["etl_1", "etl_2", "report_1", "sync_1", "sync_2", "sync_3"];

@@ -194,7 +194,13 @@ fn escape(text: &str) -> String {
     // What XML holds in no form at all.
     let text: String = plain(text)
         .chars()
-        .map(|c| if matches!(c, '\u{FFFE}' | '\u{FFFF}') || (c < ' ' && !"\t\n\r".contains(c)) { '\u{FFFD}' } else { c })
+        .map(|c| {
+            if matches!(c, '\u{FFFE}' | '\u{FFFF}') || (c < ' ' && !"\t\n\r".contains(c)) {
+                '\u{FFFD}'
+            } else {
+                c
+            }
+        })
         .collect();
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

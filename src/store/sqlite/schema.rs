@@ -513,13 +513,16 @@ mod tests {
         .unwrap();
         let found = |words: &str| -> Option<i64> {
             let sql = "SELECT rowid FROM log_events_fts WHERE log_events_fts MATCH ?";
-            db.query_row(sql, [format!("\"{words}\"")], |r| r.get(0)).optional().unwrap()
+            db.query_row(sql, [format!("\"{words}\"")], |r| r.get(0))
+                .optional()
+                .unwrap()
         };
         assert_eq!((found("数 据 库"), found("plain")), (None, Some(2)));
         ensure(&db, false).unwrap();
         assert_eq!((found("数 据 库"), found("plain")), (Some(1), Some(2)));
         assert_eq!(found("数据库连接失败"), None);
-        db.execute_batch("INSERT INTO log_events_fts (log_events_fts) VALUES ('integrity-check')").unwrap();
+        db.execute_batch("INSERT INTO log_events_fts (log_events_fts) VALUES ('integrity-check')")
+            .unwrap();
     }
 
     #[test]

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::super::definitions::TEXT_FIELDS;
 use super::super::words::ANALYZER;
 use crate::record::format_time;
-use crate::store::words::is_unspaced;
 use crate::store::search::{By, FieldIs, Filter, LearningAsk, RunAsk, Sign, Words};
+use crate::store::words::is_unspaced;
 
 /// Conditions joined by AND, with their bind values.
 #[derive(Clone, Default)]
@@ -266,7 +266,11 @@ fn joined(names: &[String]) -> Vec<Vec<String>> {
     let mut ways = Vec::new();
     for n in (1..=names.len()).rev() {
         let (first, rest) = names.split_at(n);
-        ways.extend(joined(rest).into_iter().map(|rest| [vec![first.join(".")], rest].concat()));
+        ways.extend(
+            joined(rest)
+                .into_iter()
+                .map(|rest| [vec![first.join(".")], rest].concat()),
+        );
     }
     ways
 }
@@ -349,7 +353,10 @@ fn unspaced(text: &str) -> Vec<String> {
 
 /// Words that hold this anywhere.
 fn like(field: &str, run: &str, filter: &mut Where) -> String {
-    let pattern = filter.bind(format!("%{}%", run.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")));
+    let pattern = filter.bind(format!(
+        "%{}%",
+        run.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+    ));
     format!("ANALYZER(LIKE(e.{field}, {pattern}), \"{ANALYZER}\")")
 }
 

@@ -421,8 +421,8 @@ impl Search for ArangoReader {
             time: r.time,
             description: r.description,
             rationale: r.rationale,
-                author: author(r.author.as_ref().and_then(Value::as_str), r.uid),
-                host: r.host,
+            author: author(r.author.as_ref().and_then(Value::as_str), r.uid),
+            host: r.host,
         };
         Ok(rows.into_iter().map(fixed).collect())
     }

@@ -118,7 +118,11 @@ impl Clauses {
         } else if field.path.len() > 1 || !known(columns.all) {
             self.add(if field.sign == Sign::IsNot { "1" } else { "0" }, []);
         } else if known(columns.flags) {
-            let wanted = field.values.iter().map(|v| Value::Integer(i64::from(v == "true"))).collect();
+            let wanted = field
+                .values
+                .iter()
+                .map(|v| Value::Integer(i64::from(v == "true")))
+                .collect();
             self.compared(&column, field.sign, wanted);
         } else if known(columns.numbers) {
             let wanted = field.values.iter().filter_map(|v| number(v)).collect();
@@ -140,7 +144,11 @@ impl Clauses {
         }
         self.add(
             format!("lg_is({column}, ?, ?, ?)"),
-            [Value::Text(path), Value::Text(wanted), Value::Text(field.sign.as_str().to_owned())],
+            [
+                Value::Text(path),
+                Value::Text(wanted),
+                Value::Text(field.sign.as_str().to_owned()),
+            ],
         );
     }
 

@@ -50,7 +50,8 @@ fn closed(path: &Path) -> String {
 /// Why a file that is there cannot be read, where permissions are to blame.
 fn unreadable(path: &Path) -> Option<ReadError> {
     let files = [path.to_path_buf(), beside(path, "-wal"), beside(path, "-shm")];
-    let denied = |file: &PathBuf| matches!(std::fs::File::open(file), Err(e) if e.kind() == ErrorKind::PermissionDenied);
+    let denied =
+        |file: &PathBuf| matches!(std::fs::File::open(file), Err(e) if e.kind() == ErrorKind::PermissionDenied);
     let file = files.into_iter().find(denied)?;
     Some(ReadError::Refused(format!(
         "{} cannot be read by this user: ask as its owner, or have the owner give read permission (chmod, or \
