@@ -18,6 +18,7 @@ mod scratch;
 mod shell;
 mod show;
 mod status;
+mod streams;
 mod stress;
 
 use std::ffi::OsString;

@@ -15,13 +15,14 @@ use super::args::Similar;
 use super::errors::{Ever, State, all_time, root_cause, state};
 use super::fuse::Fused;
 use super::nearness::{POOL, nearness};
+use super::pasted::{exceptions, pasted};
 use super::proof::{Proof, proof, reason};
 use super::render::lean::seconds;
 use super::render::paint::{Style, cell, plain, short, short_key};
 use super::render::{Paint, Row};
 use super::scope::{EVENT_FIELDS, Scope, conditions, hints};
 use super::{AskError, Asking};
-use crate::record::{Fingerprint, template};
+use crate::record::template;
 use crate::store::search::{EventAsk, Filter, Fixed, KEY_START, Order, Term, Words};
 use crate::store::stored::{ERROR, Event};
 use crate::store::words::{is_unspaced, pieces_of};
@@ -195,59 +196,6 @@ fn sought(ask: &Asking<'_>, text: &str) -> Result<Sought, AskError> {
 
 /// What variable parts of a template stand as.
 const MASKS: [&str; 9] = ["num", "hex", "uuid", "time", "ip", "email", "url", "path", "str"];
-
-/// The fingerprint of a traceback as a person pastes it: as the terminal showed it, or indented or quoted as a whole.
-fn pasted(text: &str) -> Option<String> {
-    let found = Fingerprint::of_text(text);
-    let bare = || {
-        let header = text.lines().find(|l| l.contains(HEADER))?;
-        let margin = header.find(HEADER).filter(|n| *n > 0)?;
-        let margin = header.get(..margin)?;
-        let lines: Vec<&str> = text.lines().map(|l| l.strip_prefix(margin).unwrap_or(l)).collect();
-        Fingerprint::of_text(&lines.join("\n"))
-    };
-    // Where every line is set in alike, the frames are not where they should be.
-    let set_in = text.lines().any(|l| l.contains(HEADER) && !l.starts_with(HEADER));
-    let print = if set_in { bare().or(found) } else { found };
-    print.map(|p| p.to_string())
-}
-
-/// How a traceback of Python begins.
-const HEADER: &str = "Traceback (most recent call last):";
-
-/// The exceptions of a traceback, a line each: what stands at its margin and is neither a heading nor a frame. Empty
-/// for other text.
-fn exceptions(text: &str) -> String {
-    let Some(start) = text.find(HEADER) else {
-        return String::new();
-    };
-    let rules = ["The above exception", "During handling of the above"];
-    let lines = text.get(start..).unwrap_or_default().lines();
-    let bare = lines.map(|l| l.trim_start_matches(['>', '|', '+', ' ']));
-    let mut within = false;
-    let mut out: Vec<&str> = Vec::new();
-    for line in bare {
-        let heading = line.contains(HEADER) || rules.iter().any(|r| line.starts_with(r));
-        let frame = line.starts_with("File \"");
-        // Behind a frame stands its line of code.
-        let code = std::mem::replace(&mut within, frame);
-        if !heading && !frame && !code && is_exception(line) {
-            out.push(line);
-        }
-    }
-    out.join("\n")
-}
-
-/// `Type`, `Type: value`, `package.Type: value`.
-fn is_exception(line: &str) -> bool {
-    let kind = line.split(':').next().unwrap_or("");
-    let named = kind.split('.').all(|part| {
-        let mut chars = part.chars();
-        chars.next().is_some_and(|c| c.is_alphabetic() || c == '_') && chars.all(|c| c.is_alphanumeric() || c == '_')
-    });
-    let last = kind.rsplit('.').next().unwrap_or("");
-    named && last.chars().next().is_some_and(char::is_uppercase)
-}
 
 /// Errors of one fingerprint while they are ranked.
 struct Group {
