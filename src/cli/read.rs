@@ -226,16 +226,7 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
             };
             query::patterns(&ask(&v.show), &args)
         }),
-        ReadVerb::Stats(v) => match query::stats(&ask(&v.show), &v.args)? {
-            stats::Found::Groups(answer) => list(&v.show, &answer),
-            stats::Found::Overview(overview) => {
-                let screen = screen(&v.show);
-                screen.object(&overview)?;
-                screen.hints(&[screen.window(&overview.window)]);
-                screen.hints(&overview.hints);
-                Ok(Exit::found(overview.events > 0))
-            }
-        },
+        ReadVerb::Stats(v) => counted(&ask(&v.show), v),
         ReadVerb::Runs(v) if v.args.follow => follow_runs(&ask(&v.show), v),
         ReadVerb::Runs(v) => pages(&v.show, &v.args.which, |which| {
             let args = args::Runs {
@@ -259,6 +250,20 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
         ReadVerb::Prune(v) => prune(&ask(&v.show), v),
         // It opens the store itself.
         ReadVerb::Mcp(args) => mcp(args, context),
+    }
+}
+
+/// Counts, or without a field to count by what there is.
+fn counted(ask: &Asking<'_>, v: &Shown<args::Stats>) -> Result<Exit, Failure> {
+    match query::stats(ask, &v.args)? {
+        stats::Found::Groups(answer) => list(&v.show, &answer),
+        stats::Found::Overview(overview) => {
+            let screen = screen(&v.show);
+            screen.object(&overview)?;
+            screen.hints(&[screen.window(&overview.window)]);
+            screen.hints(&overview.hints);
+            Ok(Exit::found(overview.events > 0))
+        }
     }
 }
 
@@ -304,7 +309,7 @@ fn past(show: &args::Show, answer: &Answer<HistoryRow>) -> Result<Exit, Failure>
         let number = |name: &str| totals.get(name).and_then(serde_json::Value::as_f64);
         let rate = number("success_rate").map_or("-".to_owned(), |r| format!("{:.0}%", r * 100.0));
         let line = format!(
-            "{} runs, {rate} of those whose end is known succeeded, {} errors",
+            "{} runs, {rate} succeeded, {} errors",
             number("runs").unwrap_or(0.0),
             number("errors").unwrap_or(0.0)
         );

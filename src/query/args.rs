@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::lenient::{one_or_many, text_or_json};
-pub use story::{Changes, Compare, Export, ExportFormat, ExportWhat, Fixes, Why};
+pub use story::{Changes, Compare, Export, ExportFormat, ExportWhat, Fixes, Mcp, Why};
 
 /// Which records a verb looks at: the flags that all reading verbs share.
 #[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -486,17 +486,6 @@ pub struct Query {
     #[command(flatten)]
     #[serde(flatten)]
     pub which: Which,
-}
-
-/// Arguments of `mcp`.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Mcp {
-    /// Also offer the tools that write: learn and fix
-    #[arg(long)]
-    pub allow_write: bool,
-    /// The longest answer, in tokens of about three bytes
-    #[arg(long, value_name = "N", default_value_t = 8000)]
-    pub max_tokens: usize,
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::args::Changes;
-use super::drift::{median, rhythm, rise};
+use super::clocks::clocks;
+use super::drift::{rhythm, rise};
 use super::errors::State;
 use super::naming::refuse;
 use super::profile::masked;
@@ -21,7 +22,7 @@ use super::unusual::{numbers, unusual};
 use super::window::{DAY, parse_stored, show_duration};
 use super::{AskError, Asking};
 use crate::record::{Micros, format_time};
-use crate::store::search::{By, Count, CountAsk, EventAsk, Filter, Order, RunAsk};
+use crate::store::search::{EventAsk, Filter, Order, RunAsk};
 use crate::store::stored::{Event, Run};
 
 /// What the window is compared with, microseconds.
@@ -32,12 +33,6 @@ const RUNS: usize = 5_000;
 const WARNINGS: usize = 20_000;
 /// Earlier responses that a number is compared with.
 const RESPONSES: usize = 20;
-/// A clock counts as ahead from here on, microseconds.
-const AHEAD: i64 = 30_000_000;
-/// Hosts whose clocks are looked at, and events of each.
-const HOSTS: usize = 50;
-const EVENTS: usize = 100;
-
 /// Something that changed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Change {
@@ -82,7 +77,7 @@ pub fn changes(ask: &Asking<'_>, args: &Changes) -> Result<Answer<Change>, AskEr
     all.extend(little(ask, &runs, &window)?);
     all.extend(versions(&runs, &window));
     all.extend(warnings(ask, &scope, &window)?);
-    all.extend(clocks(ask, &scope, &window)?);
+    all.extend(clocks(ask, &scope, window.since)?);
     let total = all.len();
     all.truncate(scope.limit);
     let mut hints = Vec::new();
@@ -402,57 +397,6 @@ fn warnings(ask: &Asking<'_>, scope: &Scope, window: &Span) -> Result<Vec<Change
             look_at: Some(first.key),
         })
         .collect())
-}
-
-/// Hosts whose records are stamped later than they were taken in: their clocks are ahead.
-fn clocks(ask: &Asking<'_>, scope: &Scope, window: &Span) -> Result<Vec<Change>, AskError> {
-    let mut hosts = BTreeSet::new();
-    let question = CountAsk {
-        filter: Filter {
-            since: Some(window.since),
-            ..scope.filter.clone()
-        },
-        by: vec![By::Field(vec!["host".to_owned()])],
-        newest: false,
-    };
-    ask.store.counts(&question, &mut |row: Count| {
-        hosts.extend(row.by.into_iter().flatten());
-        hosts.len() < HOSTS
-    })?;
-    let mut out = Vec::new();
-    for host in hosts {
-        let page = ask.store.events(&EventAsk {
-            filter: Filter {
-                hosts: vec![host.clone()],
-                since: Some(window.since),
-                ..scope.filter.clone()
-            },
-            words: None,
-            order: Order::Newest,
-            after: None,
-            limit: EVENTS,
-            count: false,
-        })?;
-        let ahead: Vec<f64> = page
-            .items
-            .iter()
-            .filter_map(|(e, _)| Some((parse_stored(&e.timestamp)? - parse_stored(e.ingested_at.as_deref()?)?) as f64))
-            .collect();
-        if let Some(offset) = median(&ahead).filter(|o| *o >= AHEAD as f64) {
-            out.push(Change {
-                kind: "clock",
-                script_name: None,
-                what: format!(
-                    "the clock of {} is ahead by {}: its times do not compare",
-                    short(&host, 60),
-                    show_duration(offset as i64)
-                ),
-                since: None,
-                look_at: page.items.first().map(|(e, _)| e.key.clone()),
-            });
-        }
-    }
-    Ok(out)
 }
 
 impl Row for Change {

@@ -14,6 +14,25 @@ pub fn median(values: &[f64]) -> Option<f64> {
     })
 }
 
+/// The mean; `None` of nothing.
+#[must_use]
+pub fn mean(seconds: &[f64]) -> Option<f64> {
+    (!seconds.is_empty()).then(|| to_micros(seconds.iter().sum::<f64>() / seconds.len() as f64))
+}
+
+/// To the microsecond: what lies behind is no measurement.
+fn to_micros(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
+}
+
+/// The smallest value that at least this part of the values does not exceed.
+#[must_use]
+pub fn percentile(values: &mut [f64], part: f64) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() as f64 * part).ceil() as usize;
+    values.get(at.saturating_sub(1)).copied()
+}
+
 /// The median distance from the median: how far values lie apart, whatever a few of them do.
 #[must_use]
 pub fn spread(values: &[f64]) -> f64 {

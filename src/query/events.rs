@@ -171,6 +171,18 @@ fn nearly(
             return Ok(found);
         }
     }
+    partly(ask, scope, question, words, notes)
+}
+
+/// The events that have most of the words.
+fn partly(
+    ask: &Asking<'_>,
+    scope: &Scope,
+    question: &EventAsk,
+    mut words: Words,
+    notes: &mut Vec<String>,
+) -> Result<Found, AskError> {
+    let wanted = words.terms.iter().filter(|t| !t.without).count();
     let none = Found {
         items: Vec::new(),
         total: Some(0),

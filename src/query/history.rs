@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::args::{History, Response, Which};
+use super::drift::{mean, percentile};
 use super::events::resolve;
 use super::failures::reason;
 use super::render::lean::{rounded, said, seconds as seconds_of};
@@ -297,22 +298,6 @@ fn sum<'r>(runs: impl IntoIterator<Item = &'r RunRow>) -> Totals {
     t.mean_success_seconds = mean(&succeeded);
     t.p95_seconds = percentile(&mut seconds, 0.95);
     t
-}
-
-fn mean(seconds: &[f64]) -> Option<f64> {
-    (!seconds.is_empty()).then(|| to_micros(seconds.iter().sum::<f64>() / seconds.len() as f64))
-}
-
-/// To the microsecond: what lies behind is no measurement.
-fn to_micros(seconds: f64) -> f64 {
-    (seconds * 1e6).round() / 1e6
-}
-
-/// The smallest value that at least this part of the values does not exceed.
-fn percentile(values: &mut [f64], part: f64) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let at = (values.len() as f64 * part).ceil() as usize;
-    values.get(at.saturating_sub(1)).copied()
 }
 
 impl Row for HistoryRow {

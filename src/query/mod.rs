@@ -20,6 +20,7 @@ pub mod answer;
 pub mod args;
 pub mod around;
 pub mod changes;
+mod clocks;
 pub mod compare;
 mod conditions;
 pub mod cursor;

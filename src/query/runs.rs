@@ -187,12 +187,12 @@ pub fn length(run: &Run, now: i64) -> Option<i64> {
 impl Row for RunRow {
     fn draw(items: &[RunRow], paint: &mut Paint) {
         let mut head = vec!["status", "script", "started", "took", "errors", "execution"];
-        if let Some(first) = items.first() {
-            head.extend(first.columns.iter().map(|(name, _)| name.as_str()));
-        }
         let reasons = items.iter().any(|r| r.reason.is_some());
         if reasons {
             head.push("why");
+        }
+        if let Some(first) = items.first() {
+            head.extend(first.columns.iter().map(|(name, _)| name.as_str()));
         }
         let rows = items
             .iter()
@@ -210,10 +210,10 @@ impl Row for RunRow {
                     },
                     cell(plain(&r.run.execution_id)),
                 ];
-                cells.extend(r.columns.iter().map(|(_, value)| cell(short(value, 60))));
                 if reasons {
                     cells.push(cell(short(r.reason.as_deref().unwrap_or(""), 60)).styled(Style::Red));
                 }
+                cells.extend(r.columns.iter().map(|(_, value)| cell(short(value, 60))));
                 cells
             })
             .collect();

@@ -1,4 +1,4 @@
-//! The arguments of verbs that tell stories: `why`, `compare`, `changes`, `fixes`; and of `export`.
+//! The arguments of verbs that tell stories: `why`, `compare`, `changes`, `fixes`; and of `export` and `mcp`.
 
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
@@ -108,4 +108,15 @@ pub struct Export {
     pub format: Option<ExportFormat>,
     #[command(flatten)]
     pub which: Which,
+}
+
+/// Arguments of `mcp`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Mcp {
+    /// Also offer the tools that write: learn and fix
+    #[arg(long)]
+    pub allow_write: bool,
+    /// The longest answer, in tokens of about three bytes
+    #[arg(long, value_name = "N", default_value_t = 8000)]
+    pub max_tokens: usize,
 }
