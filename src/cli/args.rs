@@ -25,11 +25,7 @@ LOGAGENT_LOG sets the level of the program's own logs (debug, info, warn, error)
 /// The command line.
 #[derive(Parser, Debug)]
 #[command(name = "logagent", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 110)]
-#[command(
-    subcommand_required = true,
-    arg_required_else_help = true,
-    disable_help_subcommand = true
-)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// The configuration file; without it the first of $LOGAGENT_CONFIG, ./logagent.toml, /etc/logagent/logagent.toml
     #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Every verb")]
@@ -133,6 +129,12 @@ Examples:
   logagent stress                              10,000 records by 10 writers through an agent of its own
   logagent stress --records 1000000 --writers 4 --via files")]
     Stress(Stress),
+    /// What an AI agent needs to know to use this program, in 600 tokens
+    #[command(after_help = "\
+Examples:
+  logagent guide
+  logagent guide >> AGENTS.md")]
+    Guide,
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:

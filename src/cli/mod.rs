@@ -19,6 +19,7 @@ mod scratch;
 mod shell;
 mod show;
 mod status;
+mod streams;
 mod stress;
 
 use std::ffi::OsString;
@@ -80,6 +81,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     let parsed = args::command().try_get_matches_from(args);
     let cli = match parsed.and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
+        Err(e) if unknown_verb(&e).is_some() => {
+            show::note(unknown_verb(&e).unwrap_or_default());
+            return Exit::Usage;
+        }
         Err(e) => {
             // Help and version are data and end with 0; the rest is usage.
             let exit = if e.use_stderr() { Exit::Usage } else { Exit::Done };
@@ -98,6 +103,63 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
+/// What people type for a verb of another name.
+const SYNONYMS: [(&str, &str); 24] = [
+    ("logs", "search"),
+    ("log", "search"),
+    ("grep", "search"),
+    ("find", "search"),
+    ("follow", "tail"),
+    ("watch", "tail"),
+    ("ls", "runs"),
+    ("list", "runs"),
+    ("ps", "runs"),
+    ("show", "get"),
+    ("cat", "get"),
+    ("explain", "why"),
+    ("diff", "compare"),
+    ("new", "changes"),
+    ("news", "changes"),
+    ("ui", "monitor"),
+    ("top", "monitor"),
+    ("dashboard", "monitor"),
+    ("doctor", "check"),
+    ("start", "run"),
+    ("agent", "run"),
+    ("delete", "prune"),
+    ("sql", "query"),
+    ("version", "--version"),
+];
+
+/// What is said where the first word is no verb: the one that was meant, as far as that can be told.
+fn unknown_verb(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(given))) =
+        (error.kind(), error.get(ContextKind::InvalidSubcommand))
+    else {
+        return None;
+    };
+    let command = <Cli as clap::CommandFactory>::command();
+    let verbs: Vec<String> = command
+        .get_subcommands()
+        .filter(|c| !c.is_hide_set())
+        .map(|c| c.get_name().to_owned())
+        .collect();
+    let known = |verb: &str| verb.starts_with('-') || verbs.iter().any(|v| v == verb);
+    let synonym = SYNONYMS
+        .iter()
+        .find(|(typed, verb)| typed == given && known(verb))
+        .map(|(_, verb)| *verb);
+    let meant = synonym.or_else(|| crate::query::naming::nearest(given, verbs.iter().map(String::as_str)));
+    Some(match (meant, given.as_str()) {
+        (Some(verb), _) => format!("error: there is no verb '{given}': did you mean `logagent {verb}`?"),
+        (None, "stop") => {
+            "error: there is no verb 'stop': the agent ends by SIGTERM, or `systemctl stop logagent`".to_owned()
+        }
+        (None, _) => format!("error: there is no verb '{given}': see `logagent help`"),
+    })
+}
+
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     if let Some(dir) = &cli.directory {
         std::env::set_current_dir(dir).map_err(|e| Failure::usage(format!("-C {}: {e}", dir.display())))?;
@@ -112,6 +174,10 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     };
     logging::start(sources.variable("LOGAGENT_LOG").as_deref(), default);
     match &cli.verb {
+        Verb::Guide => {
+            std::io::Write::write_all(&mut std::io::stdout().lock(), crate::query::guide::GUIDE.as_bytes())?;
+            return Ok(Exit::Done);
+        }
         Verb::Completions { shell } => return shell::completions(*shell),
         Verb::Man { dir } => return shell::man(dir.as_deref()),
         Verb::Demo(args) => return demo::run(args),
@@ -134,6 +200,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Monitor(args) => monitor::run(args, &context),
         Verb::Stress(args) => stress::run(args, &context),
         // These need no configuration and were done above.
-        Verb::Completions { .. } | Verb::Man { .. } | Verb::Demo(_) | Verb::Unpack { .. } => Ok(Exit::Done),
+        Verb::Guide | Verb::Completions { .. } | Verb::Man { .. } | Verb::Demo(_) | Verb::Unpack { .. } => {
+            Ok(Exit::Done)
+        }
     }
 }

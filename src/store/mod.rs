@@ -22,6 +22,7 @@ pub mod search;
 pub mod sqlite;
 pub mod stored;
 mod updates;
+pub mod words;
 
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +180,12 @@ impl Batch {
         is_document
     }
 
+    /// Whether any of its events is an error, as its fingerprint tells: a fix may be waiting for it.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        memchr::memmem::find(self.events.array(), b"\"fingerprint\":").is_some()
+    }
+
     /// Empties the batch and keeps its buffers.
     pub fn clear(&mut self) {
         self.events.clear();
@@ -292,9 +299,11 @@ pub struct RunEnd {
 /// A recorded fix: joined to the error it fixes by an edge `FIXED_BY` from the error to the fix's own event.
 ///
 /// The store finds the error by `target`: an event key, a fingerprint, an execution id (its last error), an exception
-/// type or text (the newest matching error); without a target the newest open error of the same script. A `run_end`
+/// type or text (the newest matching error); without a target the newest open error of the same script. Times of two
+/// hosts need not agree: of an execution that has no error before the fix, the last error of all is meant. A `run_end`
 /// without an exception repeats what failed: by execution and script it is meant only where its execution has no other
-/// error. Where nothing matches, the fix's event is marked `fix_unmatched`.
+/// error. Where nothing matches, the fix's event is marked `fix_unmatched`, and the error is looked for again whenever
+/// errors are stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fix {
     /// `_key` of the fix's own event in `log_events`.

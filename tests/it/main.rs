@@ -8,6 +8,7 @@ mod arango_queries;
 mod arango_schema;
 mod arango_traps;
 mod arango_vector;
+mod asking;
 mod cases_agent;
 mod cases_files;
 mod cases_formats;

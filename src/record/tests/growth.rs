@@ -10,7 +10,7 @@ use super::secrets::{HIDING, SECRETS};
 use super::{Fingerprint, Rules, parse, preview_text, template, unescape};
 
 /// Bytes of the shorter text.
-const SHORT: usize = 8 * 1024;
+const SHORT: usize = 1024;
 const TIMES: usize = 8;
 /// Between eight and sixty-four, and far from both.
 const MOST: f64 = 24.0;

@@ -30,6 +30,7 @@ pub const BY_EXECUTION: &str = include_str!("queries/fix_by_execution.aql");
 pub const BY_TEXT: &str = include_str!("queries/fix_by_text.aql");
 pub const NEWEST_OPEN: &str = include_str!("queries/fix_newest_open.aql");
 pub const RESOLVE: &str = include_str!("queries/fix_resolve.aql");
+pub const WAITING: &str = include_str!("queries/fixes_waiting.aql");
 pub const UNMATCHED: &str = include_str!("queries/fix_unmatched.aql");
 
 /// What became of the edges of a batch.
@@ -124,11 +125,20 @@ pub async fn write(
     unfinished: &Unfinished,
 ) -> Result<Written, WriteError> {
     let mut written = Written::default();
-    if batch.fixes.is_empty() && batch.relations.is_empty() {
+    // A question that cannot be answered now must not hold up what is to be delivered; the next errors ask again.
+    let waiting = match batch.has_errors() {
+        true => waiting(client).await.unwrap_or_else(|e| {
+            tracing::warn!("fixes that wait for their error were not looked at: {e}");
+            Vec::new()
+        }),
+        false => Vec::new(),
+    };
+    if batch.fixes.is_empty() && batch.relations.is_empty() && waiting.is_empty() {
         return Ok(written);
     }
     let mut docs = Docs::default();
     let mut found: Vec<(FixedError, &Fix)> = Vec::new();
+    let tied = tie_waiting(client, &waiting, &mut docs).await;
     for relation in &batch.relations {
         push(&mut docs, &edges::edge(relation));
     }
@@ -155,6 +165,14 @@ pub async fn write(
     }
     let refused = deliver(client, memory, LOG_CAUSALITY, Load::Own(Arc::new(docs))).await?;
     written.rejected.extend(refused);
+    for fix in tied {
+        if let Err(e) = mark_unmatched(client, fix, false).await {
+            tracing::warn!(
+                key = fix.key,
+                "a fix that was tied to its error still counts as waiting: {e}"
+            );
+        }
+    }
     Ok(written)
 }
 
@@ -184,6 +202,63 @@ async fn seek(client: &Client, fix: &Fix) -> Result<Sought, Error> {
     let error = find(client, fix).await?;
     mark_unmatched(client, fix, error.is_none()).await?;
     Ok(error.map_or(Sought::Nothing, Sought::Error))
+}
+
+/// Ties fixes that came before their error to it; returns those that wait no longer once what is in `docs` is stored.
+/// One that cannot be tied now waits on.
+async fn tie_waiting<'a>(client: &Client, waiting: &'a [Fix], docs: &mut Docs) -> Vec<&'a Fix> {
+    let mut tied = Vec::new();
+    for fix in waiting {
+        let outcome = async {
+            if is_tied(client, fix).await? {
+                return Ok(true);
+            }
+            let Some(error) = find(client, fix).await? else {
+                return Ok(false);
+            };
+            // Marks before the edge: once the edge stands, a repetition takes the fix for done.
+            resolve(client, &error, fix).await?;
+            push(docs, &edges::fixed_by(&error, fix));
+            Ok::<bool, Error>(true)
+        };
+        match outcome.await {
+            Ok(true) => tied.push(fix),
+            Ok(false) => {}
+            Err(e) => tracing::warn!(key = fix.key, "a fix that waits for its error was not looked at: {e}"),
+        }
+    }
+    tied
+}
+
+/// A fix as its event tells it.
+#[derive(Deserialize)]
+struct Waiting {
+    key: String,
+    time: String,
+    execution_id: String,
+    script_name: Option<String>,
+    target: String,
+    description: String,
+    rationale: String,
+}
+
+/// Fixes that came before their error.
+async fn waiting(client: &Client) -> Result<Vec<Fix>, Error> {
+    let options = QueryOptions::default();
+    let (rows, _) = client.rows::<_, Waiting>(text(WAITING), &json!({}), &options).await?;
+    let some = |text: String| Some(text).filter(|t| !t.is_empty());
+    Ok(rows
+        .into_iter()
+        .map(|w| Fix {
+            key: w.key,
+            time: crate::store::runs::parse_time(&w.time).unwrap_or_default(),
+            execution_id: w.execution_id,
+            script_name: w.script_name,
+            target: some(w.target),
+            description: w.description,
+            rationale: some(w.rationale),
+        })
+        .collect())
 }
 
 fn failed_write(error: Error) -> WriteError {
@@ -250,7 +325,8 @@ async fn find(client: &Client, fix: &Fix) -> Result<Option<FixedError>, Error> {
     if let Some(error) = one(client, BY_FINGERPRINT, json!({"target": target, "time": time})).await? {
         return Ok(Some(error));
     }
-    for ends in [false, true] {
+    // Clocks of two hosts need not agree: an execution means its last error, whenever that was.
+    for (ends, time) in [(false, time.as_str()), (true, &time), (false, LATEST)] {
         let binds = json!({"target": target, "time": time, "ends": ends});
         if let Some(error) = one(client, BY_EXECUTION, binds).await? {
             return Ok(Some(error));
@@ -265,6 +341,9 @@ async fn find(client: &Client, fix: &Fix) -> Result<Option<FixedError>, Error> {
     }
     Ok(None)
 }
+
+/// Later than any event.
+const LATEST: &str = "9999-12-31T23:59:59.999999Z";
 
 /// A pattern that finds the words of `text` one after the other, whatever stands between them; `None` if it has none.
 #[must_use]

@@ -115,7 +115,7 @@ fn prepare(db: &Connection, version: i64) -> rusqlite::Result<()> {
     db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.set_prepared_statement_cache_capacity(48);
-    Ok(())
+    schema::register_words(db)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
 
-use super::schema::TEXT_COLUMNS;
+use super::schema::{TEXT_COLUMNS, TEXT_WORDS};
 use super::{connect, fault, log, schema};
 use crate::record::format_time;
 use crate::store::WriteError;
@@ -211,7 +211,7 @@ impl Pass {
             return Ok(0);
         }
         run(&format!(
-            "INSERT INTO log_events_fts (log_events_fts, rowid, {TEXT_COLUMNS}) SELECT 'delete', e.id, {TEXT_COLUMNS} \
+            "INSERT INTO log_events_fts (log_events_fts, rowid, {TEXT_COLUMNS}) SELECT 'delete', e.id, {TEXT_WORDS} \
              FROM doomed d CROSS JOIN log_events e ON e.id = d.id ORDER BY d.id"
         ))?;
         let edges: bool = tx

@@ -41,7 +41,8 @@ pub fn run(path: &Path, ask: &RawAsk, visit: Visit<'_, RawRow>) -> Result<(), Re
         .map_err(|e| explain(e.into()))?;
     db.authorizer(Some(authorize));
     let deadline = Instant::now() + ask.timeout;
-    db.progress_handler(10_000, Some(move || Instant::now() >= deadline));
+    let stop = ask.stop.clone();
+    db.progress_handler(10_000, Some(move || stop.is_stopped() || Instant::now() >= deadline));
     // One function may take long between two looks of that handler: another thread interrupts it.
     let handle = db.get_interrupt_handle();
     let (done, wait) = std::sync::mpsc::channel::<()>();
