@@ -5,6 +5,7 @@ pub mod http;
 pub mod on_alert;
 pub mod prometheus;
 pub mod snapshot;
+pub mod stderr;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,19 +1,28 @@
 //! What the agent does beside shipping: it publishes its status, concludes runs, and says how it goes.
+//!
+//! All of it may block (on a disk, on `/proc`), so it has a thread of its own: a disk that hangs stops the status, which
+//! `/healthz` shows, and nothing else.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
+use super::place;
+use super::supervisor::{Fault, Supervisor};
 use crate::config::{Settings, StoreKind};
 use crate::pipeline::Health;
+use crate::pipeline::committer::Committer;
 use crate::pipeline::driver::DriverStatus;
 use crate::pipeline::intake::PipelineIntake;
 use crate::record::{Micros, format_time};
 use crate::runs::liveness::liveness;
 use crate::source::status::{self as files, FileStatus, FilesStatus};
+use crate::state::Change;
 use crate::state::dead_letters::DeadLetters;
-use crate::state::{Change, State, blocking};
 use crate::store::Batch;
 use crate::telemetry::snapshot::{
     LossCounts, Meter, RecordCounts, Snapshot, SourceStatus, SpoolStatus, StoreState, StoreStatus,
@@ -28,7 +37,7 @@ pub const TICK: Duration = Duration::from_secs(1);
 /// tick.
 const MANY_FILES: u64 = 2000;
 
-/// Everything a snapshot is made of.
+/// Everything a snapshot is made of, and what the rounds need beside it.
 pub struct Publisher {
     pub data_dir: PathBuf,
     pub counters: Arc<Counters>,
@@ -37,7 +46,7 @@ pub struct Publisher {
     pub driver: Arc<Mutex<DriverStatus>>,
     pub intake: Arc<PipelineIntake>,
     pub dead_letters: Arc<DeadLetters>,
-    pub state: Arc<State>,
+    pub committer: Committer,
     pub fixed: Snapshot,
     pub spool_max: u64,
     pub meter: Meter,
@@ -45,6 +54,9 @@ pub struct Publisher {
     /// What the sources in `last` were made of.
     pub listed: Option<Arc<files::Snapshot>>,
     pub watching: super::monitoring::Watching,
+    pub supervisor: Supervisor,
+    /// Told when a burst of work is over.
+    pub quiet: Arc<Notify>,
 }
 
 impl Publisher {
@@ -80,7 +92,7 @@ impl Publisher {
     /// The snapshot of this moment.
     pub fn snapshot(&mut self, now: Micros) -> Snapshot {
         let mut s = self.fixed.clone();
-        let store_since;
+        let (store_since, stuck);
         {
             let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
             s.store.state = match driver.health {
@@ -96,6 +108,10 @@ impl Publisher {
                 bytes: driver.spool_bytes,
                 max_bytes: self.spool_max,
             };
+            stuck = super::monitoring::Stuck {
+                state: driver.state_error.clone(),
+                spool: driver.spool_error.clone(),
+            };
         }
         self.put_sources(&mut s);
         s.dead_letters = self.dead_letters.usage().map_or(0, |u| u.letters);
@@ -104,7 +120,7 @@ impl Publisher {
         s.rates = self.meter.sample(now, &self.counters);
         s.open_runs = self.intake.open_runs() as u64;
         s.updated_at = format_time(now);
-        self.watching.look(now, store_since, &mut s);
+        self.watching.look(now, store_since, &stuck, &mut s);
         s
     }
 
@@ -137,7 +153,7 @@ impl Publisher {
     }
 
     /// Dead letters that `logagent dead-letter retry` put up are spooled under their old keys.
-    async fn retry_letters(&self) {
+    fn retry_letters(&self) {
         let retry = match self.dead_letters.next_retry() {
             Ok(Some(retry)) => retry,
             Ok(None) => return,
@@ -153,18 +169,14 @@ impl Publisher {
             }
         }
         again.spool.push(Arc::new(batch));
-        let (state, letters) = (Arc::clone(&self.state), Arc::clone(&self.dead_letters));
-        let done = blocking(move || {
-            state.commit(&again, true)?;
-            if let Err(e) = letters.retried(&retry) {
-                tracing::warn!("retried dead letters stay listed and are sent again, which changes nothing: {e}");
-            }
-            Ok(())
-        });
-        match done.await {
-            Ok(()) => self.intake.wake(),
-            Err(e) => tracing::error!("dead letters cannot be retried now: {e}"),
+        if let Err(e) = self.committer.commit_blocking(again, true) {
+            tracing::error!("dead letters cannot be retried now: {e}");
+            return;
         }
+        if let Err(e) = self.dead_letters.retried(&retry) {
+            tracing::warn!("retried dead letters stay listed and are sent again, which changes nothing: {e}");
+        }
+        self.intake.wake();
     }
 
     /// Publishes if anything changed since the last time, and at least about each ten seconds.
@@ -209,33 +221,36 @@ fn file_source(file: &FileStatus) -> SourceStatus {
     }
 }
 
-/// Publishes status and concludes runs, for as long as the agent runs.
-pub async fn keep(publisher: Arc<tokio::sync::Mutex<Publisher>>, settings: Settings, now: fn() -> Micros) {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Publishes status and concludes runs until the other end of `stop` is gone; then a last time.
+pub fn keep(mut publisher: Publisher, settings: &Settings, now: fn() -> Micros, stop: &Receiver<()>) {
     let settle = i64::try_from(settings.files.poll_interval.as_micros()).unwrap_or(i64::MAX);
     let lost_after = i64::try_from(settings.runs.lost_after.as_micros()).unwrap_or(i64::MAX);
     let mut said_at = std::time::Instant::now();
     let mut burst = Burst::default();
-    loop {
-        ticks.tick().await;
-        let mut publisher = publisher.lock().await;
+    let place = place::Place::of(&settings.data_dir);
+    let mut first = Duration::ZERO;
+    while stop.recv_timeout(std::mem::replace(&mut first, TICK)) == Err(RecvTimeoutError::Timeout) {
         publisher.intake.conclude(Some(settle), lost_after, liveness);
         publisher.publish(now());
         let many = publisher.last.as_ref().is_some_and(|s| s.sources_total >= MANY_FILES);
         crate::store::sqlite::connect::use_less_memory(many);
         if burst.is_over(get(&publisher.counters.read)) {
             super::footprint::release();
+            publisher.quiet.notify_one();
         } else if many && burst.under_way {
             super::footprint::trim_heap();
         }
-        publisher.retry_letters().await;
+        publisher.retry_letters();
+        if let Some(moved) = place.moved() {
+            publisher.supervisor.fail(Fault(moved));
+        }
         let interval = settings.monitoring.interval;
         if !interval.is_zero() && said_at.elapsed() >= interval {
             said_at = std::time::Instant::now();
             say(publisher.last.as_ref());
         }
     }
+    publisher.publish(now());
 }
 
 /// Records that came in close succession.

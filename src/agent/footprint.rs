@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-use crate::config::{self, Settings, StoreKind};
+use crate::config::{Settings, StoreKind};
 
 /// Sets the allocator's limits. To be called before there are threads.
 pub fn limit_allocator() {
@@ -43,7 +43,7 @@ const ARANGODB_BATCH: u64 = 1536 << 10;
 
 /// Sizes buffers for the configured store, unless their size was configured.
 pub fn limit_batches(settings: &mut Settings) {
-    if settings.batch.max_bytes != config::BATCH_BYTES {
+    if settings.batch_bytes_given {
         return;
     }
     let most = match settings.store.kind {
@@ -153,6 +153,25 @@ fn constant(line: &str) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_that_was_configured_is_kept_also_where_it_is_the_default() {
+        let settings = |file: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("logagent.toml"), file).unwrap();
+            let sources = crate::config::Sources {
+                config: Some(dir.path().join("logagent.toml")),
+                dir: dir.path().to_owned(),
+                ..crate::config::Sources::default()
+            };
+            let mut settings = Settings::load(&sources).unwrap().0;
+            limit_batches(&mut settings);
+            settings.batch.max_bytes
+        };
+        assert_eq!(settings(""), EMBEDDED_BATCH);
+        assert_eq!(settings("[batch]\nmax_bytes = \"2MiB\"\n"), 2 << 20);
+        assert_eq!(settings("[batch]\nmax_bytes = \"1MiB\"\n"), 1 << 20);
+    }
 
     #[test]
     fn only_what_is_a_files_and_cannot_be_written_to_is_given_back() {

@@ -2,40 +2,48 @@
 //!
 //! **Start**: state → store → rules and tracker → driver → socket and files → ready. **Stop**: the first signal stops
 //! the sources only; the rest drains through what they feed until the deadline, what cannot be read again is spooled, a
-//! last checkpoint, exit. A second signal exits at once, which is safe because a kill is.
+//! last checkpoint, exit. One deadline holds for all of it, whatever hangs ([`signals`]). A second signal exits at once,
+//! which is safe because a kill is.
 //!
-//! One runtime thread drives sockets, requests and timers; files are read and parsed on a thread of their own, the
-//! embedded store writes on another, and the state is written on threads that may block.
+//! One runtime thread drives sockets, requests and timers, and nothing on it blocks: files are read and parsed on a thread
+//! of their own, the embedded store writes on another, the state on a third, the status on a fourth. All threads and tasks
+//! belong to the [`supervisor`], which notices when one ends.
 
 pub mod chores;
 mod footprint;
 mod heart;
 pub mod monitoring;
 mod once;
+mod place;
 pub mod retention;
+pub mod signals;
 pub mod spooler;
 mod start;
+mod stop;
+pub mod supervisor;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::signals::{Asked, Signals};
+use self::supervisor::{Fault, Joined, MayEnd, Supervisor};
 use crate::config::Settings;
+use crate::pipeline::committer::Committer;
 use crate::pipeline::driver::{Drained, Driver, DriverStatus, Phase};
 use crate::pipeline::intake::PipelineIntake;
 use crate::pipeline::recall::Recall;
 use crate::record::{Micros, Rules};
 use crate::runs::Tracker;
-use crate::runs::liveness::liveness;
 use crate::source::files::{Command, FilesStatus, OnceReport, Tailer};
 use crate::source::socket;
+use crate::state::Loaded;
 use crate::state::dead_letters::DeadLetters;
-use crate::state::{Loaded, State};
+use crate::state::modes;
 use crate::store::{Sink, Store, WriteError};
 use crate::telemetry::snapshot::Meter;
 use crate::telemetry::{Counters, get};
@@ -61,6 +69,9 @@ pub enum AgentError {
     /// `--once`: the store is unreachable or refuses.
     #[error("{0}")]
     Store(String),
+    /// A part of the agent failed, or was ended by force.
+    #[error("{0}; the agent ends, and what was not finished is taken up at the next start")]
+    Failed(Fault),
 }
 
 /// Runs the agent until it is told to stop, or, with `once`, until everything is stored.
@@ -75,11 +86,22 @@ pub fn run(mut settings: Settings, options: RunOptions) -> Result<(), AgentError
         .enable_all()
         .max_blocking_threads(4)
         .build()
-        .map_err(|e| AgentError::Unusable(format!("cannot start: {e}")))?;
-    let result = runtime.block_on(Agent::start(settings, options));
+        .map_err(|e| cannot_start(&e))?;
+    let (supervisor, faults) = Supervisor::new();
+    let patience = if options.once {
+        options.timeout
+    } else {
+        settings.shutdown.deadline
+    };
+    let mut signals = Signals::listen(&supervisor, patience).map_err(|e| cannot_start(&e))?;
+    let result = runtime.block_on(Agent::start(settings, options, supervisor, faults, &mut signals));
     // A request that hangs must not keep the process from ending.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
+}
+
+fn cannot_start(e: &dyn std::fmt::Display) -> AgentError {
+    AgentError::Unusable(format!("cannot start: {e}"))
 }
 
 pub use crate::source::archive::Kind as ArchiveKind;
@@ -94,7 +116,8 @@ fn now() -> Micros {
 struct Agent {
     settings: Settings,
     options: RunOptions,
-    state: Arc<State>,
+    supervisor: Supervisor,
+    committer: Committer,
     store: Arc<Store>,
     intake: Arc<PipelineIntake>,
     dead_letters: Arc<DeadLetters>,
@@ -103,19 +126,24 @@ struct Agent {
 }
 
 impl Agent {
-    async fn start(settings: Settings, options: RunOptions) -> Result<(), AgentError> {
+    async fn start(
+        settings: Settings,
+        options: RunOptions,
+        supervisor: Supervisor,
+        faults: tokio::sync::mpsc::Receiver<Fault>,
+        signals: &mut Signals,
+    ) -> Result<(), AgentError> {
         let unusable = |e: &dyn std::fmt::Display| AgentError::Unusable(e.to_string());
-        std::fs::create_dir_all(&settings.data_dir).map_err(|e| {
+        modes::prepare(&settings).map_err(|e| {
             unusable(&format!(
-                "cannot create the data directory {}: {e}",
+                "cannot use the data directory {}: {e}",
                 settings.data_dir.display()
             ))
         })?;
         let rules = Arc::new(Rules::new(&settings).map_err(|e| unusable(&e))?);
-        let (state, loaded) = State::open(&settings.data_dir, settings.spool.max_size).map_err(|e| unusable(&e))?;
-        if let Some(what) = &loaded.recovered {
-            tracing::error!("{what}");
-        }
+        let Some((state, loaded)) = start::open_state(&settings, options.once, signals).await? else {
+            return Ok(());
+        };
         let store = Arc::new(Store::open_writer(&settings).map_err(|e| AgentError::Store(e.to_string()))?);
         let dead_letters = Arc::new(state.dead_letters());
         let counters = Arc::new(Counters::default());
@@ -129,10 +157,16 @@ impl Agent {
             now,
         );
         intake.recall_by(recall(&settings));
+        let intake = Arc::new(intake);
+        let (committer, work) = Committer::new(Arc::new(state), Arc::clone(&intake));
+        supervisor
+            .thread("state", MayEnd::No, move || work.run())
+            .map_err(|e| cannot_start(&e))?;
         let agent = Agent {
-            state: Arc::new(state),
+            supervisor,
+            committer,
             store,
-            intake: Arc::new(intake),
+            intake,
             dead_letters,
             counters,
             files: Arc::new(FilesStatus::default()),
@@ -140,7 +174,7 @@ impl Agent {
             options,
         };
         agent.prepare_store().await?;
-        agent.serve(loaded).await
+        agent.serve(loaded, faults, signals).await
     }
 
     /// Creates what is missing in the store. With `once` this decides whether to go on; else it is tried again until
@@ -151,7 +185,7 @@ impl Agent {
             // A server that never answers must not keep files and clients waiting.
             let left = deadline.saturating_duration_since(Instant::now()).max(start::MOMENT);
             let patience = if self.options.once { left } else { start::MOMENT };
-            let error = match tokio::time::timeout(patience, self.store.ensure_schema(false)).await {
+            let error = match tokio::time::timeout(patience, self.store.create_missing()).await {
                 Ok(Ok(objects)) => {
                     start::say_schema(&objects);
                     return Ok(());
@@ -166,19 +200,25 @@ impl Agent {
             if !self.options.once {
                 tracing::error!("the store cannot be used yet, it is tried again; nothing is lost: {error}");
                 let (store, wait) = (Arc::clone(&self.store), self.settings.retry.max);
-                tokio::spawn(async move { start::prepare_later(store, wait).await });
+                self.supervisor
+                    .restarting("schema", move || start::prepare_later(Arc::clone(&store), wait));
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 
-    async fn serve(self, loaded: Loaded) -> Result<(), AgentError> {
+    async fn serve(
+        self,
+        loaded: Loaded,
+        mut faults: tokio::sync::mpsc::Receiver<Fault>,
+        signals: &mut Signals,
+    ) -> Result<(), AgentError> {
         let freed = Arc::new(Notify::new());
         let driver = Driver::new(
             &self.settings,
             Arc::clone(&self.intake),
-            Arc::clone(&self.state),
+            self.committer.clone(),
             Arc::clone(&self.store),
             Arc::clone(&self.counters),
             Arc::clone(&freed),
@@ -186,7 +226,11 @@ impl Agent {
         );
         let driver_status = driver.status();
         let (phase, phase_rx) = watch::channel(Phase::Running);
-        let mut driving = tokio::spawn(driver.run(phase_rx));
+        let (part, _) = self.supervisor.part("delivery", MayEnd::No);
+        let mut driving = tokio::spawn(async move {
+            let _part = part;
+            driver.run(phase_rx).await
+        });
 
         let (cancel, hurry) = (CancellationToken::new(), CancellationToken::new());
         let mut sockets = JoinSet::new();
@@ -194,9 +238,9 @@ impl Agent {
         let listening = socket.clone();
         let (commands, reports, tailing) = self.tail(loaded)?;
 
-        let mut chores = JoinSet::new();
-        let publisher = self
-            .begin_chores(&mut chores, socket, Arc::clone(&driver_status), &cancel)
+        let mut tasks = Vec::new();
+        let status = self
+            .begin_chores(&mut tasks, socket, Arc::clone(&driver_status), &cancel)
             .await?;
         if !self.options.once {
             start::say_ready(&self.settings, listening.as_deref());
@@ -205,54 +249,43 @@ impl Agent {
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
 
         let mut store = once::Store::new(&self.options, Arc::clone(&driver_status), Arc::clone(&self.counters));
-        let ended = self.until_told(&commands, reports, &mut driving, &mut store).await;
-        let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
-
-        if let Told::Finished(report) = &ended
-            && report.broken > 0
-        {
-            tracing::warn!(count = report.broken, "archives could not be read and are left out");
-        }
-        // The sources stop first; what they handed over drains. One deadline holds for both.
-        let wait = match &ended {
-            Told::GivenUp => Duration::ZERO,
-            _ if self.options.once => self.options.timeout,
-            _ => self.settings.shutdown.deadline,
+        let ended = self
+            .until_told(&commands, reports, &mut driving, &mut store, &mut faults, signals)
+            .await;
+        let open = stop::Open {
+            commands,
+            tailing,
+            sockets,
+            cancel,
+            hurry,
+            phase,
+            driving,
+            status,
+            tasks,
         };
-        let deadline = Instant::now() + wait;
-        let _ = commands.send(Command::Stop);
-        self.intake.close_files();
-        cancel.cancel();
-        let _ = tokio::task::spawn_blocking(move || tailing.join()).await;
-        joined_all(sockets, deadline, &hurry).await;
-        if self.options.once {
-            self.intake.conclude(None, i64::MAX, liveness);
-        }
-        let _ = phase.send(Phase::Draining { deadline });
-        let drained = match ended {
-            Told::DriverEnded(result) => result,
-            Told::Stop | Told::Finished(_) | Told::GivenUp => drained(driving, &phase, &mut store).await,
-        };
-        chores.abort_all();
-        publisher.lock().await.publish(now());
-        self.store.close().await;
-        self.finish(drained)
+        self.stop(ended, open, &mut store, signals).await
     }
 
-    /// What the agent does beside shipping, each in a task of its own: status, alerts, metrics, retention.
+    /// What the agent does beside shipping, each a part of its own: status, alerts, metrics, retention.
     async fn begin_chores(
         &self,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut Vec<tokio::task::JoinHandle<()>>,
         socket: Option<PathBuf>,
         driver: Arc<Mutex<DriverStatus>>,
         cancel: &CancellationToken,
-    ) -> Result<Arc<tokio::sync::Mutex<chores::Publisher>>, AgentError> {
-        let watching = monitoring::Watching::new(&self.settings, Arc::clone(&self.counters));
-        monitoring::listen(&self.settings.monitoring.listen, watching.watched(), cancel.clone())
-            .await
-            .map_err(AgentError::Unusable)?;
+    ) -> Result<stop::Status, AgentError> {
+        let watching = monitoring::Watching::new(&self.settings, Arc::clone(&self.counters), &self.supervisor);
+        let pages = watching.watched();
+        monitoring::listen(
+            &self.settings.monitoring.listen,
+            pages,
+            cancel.clone(),
+            &self.supervisor,
+        )
+        .await
+        .map_err(AgentError::Unusable)?;
         let size = watching.store_size();
-        let beating = Arc::clone(&driver);
+        let (beating, quiet) = (Arc::clone(&driver), Arc::new(Notify::new()));
         let publisher = chores::Publisher {
             data_dir: self.settings.data_dir.clone(),
             counters: Arc::clone(&self.counters),
@@ -261,22 +294,62 @@ impl Agent {
             driver,
             intake: Arc::clone(&self.intake),
             dead_letters: Arc::clone(&self.dead_letters),
-            state: Arc::clone(&self.state),
+            committer: self.committer.clone(),
             fixed: chores::Publisher::fixed(&self.settings, now()),
             spool_max: self.settings.spool.max_size,
             meter: Meter::default(),
             last: None,
             listed: None,
             watching,
+            supervisor: self.supervisor.clone(),
+            quiet: Arc::clone(&quiet),
         };
-        let publisher = Arc::new(tokio::sync::Mutex::new(publisher));
-        tasks.spawn(chores::keep(Arc::clone(&publisher), self.settings.clone(), now));
+        let (stop, stopped) = mpsc::channel();
+        let settings = self.settings.clone();
+        let joined = self
+            .supervisor
+            .thread("status", MayEnd::No, move || {
+                chores::keep(publisher, &settings, now, &stopped);
+            })
+            .map_err(|e| cannot_start(&e))?;
         if !self.options.once {
-            tasks.spawn(heart::beat(Arc::clone(&self.files), beating, Arc::clone(&self.intake)));
-            let retention = retention::Retention::new(&self.settings, Arc::clone(&self.store), size, now);
-            tasks.spawn(retention.keep());
+            self.begin_upkeep(tasks, beating, size, quiet);
         }
-        Ok(publisher)
+        Ok(stop::Status { stop, joined })
+    }
+
+    /// What goes on beside an agent that stays: the watchdog, rest after bursts, retention.
+    fn begin_upkeep(
+        &self,
+        tasks: &mut Vec<tokio::task::JoinHandle<()>>,
+        beating: Arc<Mutex<DriverStatus>>,
+        size: monitoring::StoreSize,
+        quiet: Arc<Notify>,
+    ) {
+        let (files, intake) = (Arc::clone(&self.files), Arc::clone(&self.intake));
+        let supervisor = self.supervisor.clone();
+        tasks.push(self.supervisor.restarting("watchdog", move || {
+            heart::beat(
+                Arc::clone(&files),
+                Arc::clone(&beating),
+                Arc::clone(&intake),
+                supervisor.clone(),
+            )
+        }));
+        let store = Arc::clone(&self.store);
+        tasks.push(self.supervisor.restarting("upkeep", move || {
+            let (store, quiet) = (Arc::clone(&store), Arc::clone(&quiet));
+            async move {
+                loop {
+                    quiet.notified().await;
+                    store.rest().await;
+                }
+            }
+        }));
+        let (settings, store) = (self.settings.clone(), Arc::clone(&self.store));
+        tasks.push(self.supervisor.restarting("retention", move || {
+            retention::Retention::new(&settings, Arc::clone(&store), Arc::clone(&size), now).keep()
+        }));
     }
 
     /// The socket, if it is not off.
@@ -296,27 +369,33 @@ impl Agent {
         let path = listener.path.clone();
         let (intake, requests) = spooler::SpoolIntake::new(
             Arc::clone(&self.intake),
-            Arc::clone(&self.state),
+            self.committer.clone(),
             Arc::clone(&self.counters),
         );
         let limits = socket::Limits {
             max_line: usize::try_from(self.settings.files.max_line).unwrap_or(usize::MAX),
         };
         let serving = socket::serve(listener, Arc::new(intake), limits, cancel.clone());
+        let (accepting, _) = self.supervisor.part("socket", MayEnd::No);
         tasks.spawn(async move {
+            let _part = accepting;
             if let Err(e) = serving.await {
                 tracing::error!("the socket cannot be served: {e}");
             }
         });
         let spooling = spooler::Spooling {
-            state: Arc::clone(&self.state),
+            committer: self.committer.clone(),
             intake: Arc::clone(&self.intake),
             freed: Arc::clone(freed),
             when_full: self.settings.spool.when_full,
             counters: Arc::clone(&self.counters),
             hurry: hurry.clone(),
         };
-        tasks.spawn(spooler::serve(requests, spooling));
+        let (part, _) = self.supervisor.part("spooler", MayEnd::No);
+        tasks.spawn(async move {
+            let _part = part;
+            spooler::serve(requests, spooling).await;
+        });
         Ok(Some(path))
     }
 
@@ -329,7 +408,7 @@ impl Agent {
         (
             mpsc::Sender<Command>,
             tokio::sync::oneshot::Receiver<OnceReport>,
-            std::thread::JoinHandle<()>,
+            Joined,
         ),
         AgentError,
     > {
@@ -346,55 +425,52 @@ impl Agent {
         let (commands, rx) = mpsc::channel();
         let (report, reports) = tokio::sync::oneshot::channel();
         let once = self.options.once;
-        let thread = std::thread::Builder::new()
-            .name("files".to_owned())
-            .spawn(move || {
+        let may_end = if once { MayEnd::Yes } else { MayEnd::No };
+        let joined = self
+            .supervisor
+            .thread("files", may_end, move || {
                 if once {
                     let _ = report.send(tailer.run_once(&rx));
                 } else {
                     tailer.run(&rx);
                 }
             })
-            .map_err(|e| AgentError::Unusable(format!("cannot start the thread that reads files: {e}")))?;
-        Ok((commands, reports, thread))
+            .map_err(|e| cannot_start(&format!("no thread to read files: {e}")))?;
+        Ok((commands, reports, joined))
     }
 
-    /// Waits for a signal, for the end of `once`, or for the driver to fail; reloads on SIGHUP.
+    /// Waits for a signal, for the end of `once`, or for a part to fail; reloads on SIGHUP.
     async fn until_told(
         &self,
         commands: &mpsc::Sender<Command>,
         mut reports: tokio::sync::oneshot::Receiver<OnceReport>,
         driving: &mut tokio::task::JoinHandle<Drained>,
         store: &mut once::Store,
-    ) -> Told {
-        let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::hangup()),
-        ) else {
-            tracing::error!("signals cannot be received; stopping");
-            return Told::Stop;
-        };
+        faults: &mut tokio::sync::mpsc::Receiver<Fault>,
+        signals: &mut Signals,
+    ) -> stop::Told {
+        use stop::Told;
         let bar = start::Progress::new(self.options.progress);
         let mut beat = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
-                _ = term.recv() => break,
-                _ = int.recv() => break,
-                _ = hup.recv() => self.reload(commands),
-                report = &mut reports, if self.options.once => return report.map_or(Told::Stop, Told::Finished),
-                ended = &mut *driving => return Told::DriverEnded(joined(ended)),
+                asked = signals.asked.recv() => match asked {
+                    Some(Asked::Reload) => self.reload(commands),
+                    Some(Asked::Stop) => return Told::Stop,
+                    None => return Told::Failed(Fault::of("signals", true)),
+                },
+                report = &mut reports, if self.options.once => {
+                    return report.map_or_else(|_| Told::Failed(Fault::of("files", true)), Told::Finished);
+                }
+                fault = faults.recv() => return Told::Failed(fault.unwrap_or_else(|| Fault::of("supervisor", true))),
+                ended = &mut *driving => {
+                    let panicked = ended.is_err_and(|e| e.is_panic());
+                    return Told::Failed(Fault::of("delivery", panicked));
+                }
                 () = store.given_up() => return Told::GivenUp,
                 _ = beat.tick(), if self.options.progress => bar.show(&self.files, get(&self.counters.stored)),
             }
         }
-        tracing::info!("stopping; a second signal ends it at once");
-        tokio::spawn(async move {
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-            tracing::warn!("ended at once; what was not finished is taken up at the next start");
-            std::process::exit(130);
-        });
-        Told::Stop
     }
 
     /// Reads the configuration again and applies what can change while the agent runs.
@@ -421,73 +497,6 @@ impl Agent {
         }
         let _ = commands.send(Command::Reload { include, exclude });
     }
-
-    fn finish(&self, drained: Result<Drained, AgentError>) -> Result<(), AgentError> {
-        let stored = get(&self.counters.stored);
-        match drained? {
-            Drained::Stored => {
-                if self.options.once {
-                    start::note(format_args!("{stored} records stored{}", start::marks(&self.counters)));
-                } else {
-                    tracing::info!(stored, "everything is stored; stopped");
-                }
-                Ok(())
-            }
-            Drained::Deadline { last_error } => {
-                let why = last_error.unwrap_or_else(|| "the deadline came first".to_owned());
-                if self.options.once {
-                    return Err(AgentError::Store(format!("not everything could be stored: {why}")));
-                }
-                tracing::warn!("stopped before everything was stored; the rest follows at the next start: {why}");
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Why the agent stops.
-enum Told {
-    Stop,
-    Finished(OnceReport),
-    /// `once`: the store takes nothing.
-    GivenUp,
-    DriverEnded(Result<Drained, AgentError>),
-}
-
-/// The driver's end; at once, where `--once` has waited for the store long enough.
-async fn drained(
-    mut driving: tokio::task::JoinHandle<Drained>,
-    phase: &watch::Sender<Phase>,
-    store: &mut once::Store,
-) -> Result<Drained, AgentError> {
-    tokio::select! {
-        ended = &mut driving => return joined(ended),
-        () = store.given_up() => {}
-    }
-    let _ = phase.send(Phase::Draining {
-        deadline: Instant::now(),
-    });
-    joined(driving.await)
-}
-
-/// What clients of the socket have written is taken in so much time even if the deadline is nearer.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Waits for the socket's tasks: until the deadline they may wait for room in the spool or on the disk, then not.
-async fn joined_all(mut tasks: JoinSet<()>, deadline: Instant, hurry: &CancellationToken) {
-    let mut patience = std::pin::pin!(tokio::time::sleep_until(
-        deadline.max(Instant::now() + LAST_WORDS).into()
-    ));
-    loop {
-        tokio::select! {
-            ended = tasks.join_next() => if ended.is_none() { return },
-            () = &mut patience, if !hurry.is_cancelled() => hurry.cancel(),
-        }
-    }
-}
-
-fn joined(ended: Result<Drained, tokio::task::JoinError>) -> Result<Drained, AgentError> {
-    ended.map_err(|e| AgentError::Unusable(format!("the pipeline failed: {e}")))
 }
 
 /// Answers what the store has by a reader of its own.

@@ -49,12 +49,7 @@ impl Retention {
     #[must_use]
     pub fn new(settings: &Settings, store: Arc<Store>, size: StoreSize, now: fn() -> Micros) -> Retention {
         Retention {
-            holder: format!(
-                "{}:{}:{}",
-                settings.host,
-                settings.data_dir.display(),
-                std::process::id()
-            ),
+            holder: holder(settings),
             settings: settings.clone(),
             store,
             size,
@@ -78,7 +73,10 @@ impl Retention {
 
     /// One round. `None` where there was nothing to do for this agent.
     async fn round(&self) -> Result<Option<Pruned>, String> {
-        self.weigh().await.map_err(|e| e.to_string())?;
+        // Whoever may not see how much there is may delete all the same.
+        if let Err(e) = self.weigh().await {
+            tracing::debug!("how much the store holds is not known: {e}");
+        }
         let days = i64::from(self.settings.retention.days);
         if days == 0 {
             return Ok(None);
@@ -107,10 +105,17 @@ impl Retention {
 
     /// Looks how much the store holds, where it has a limit.
     async fn weigh(&self) -> Result<(), WriteError> {
-        let (bytes, limit) = self.store.size().await?;
-        *self.size.lock().unwrap_or_else(PoisonError::into_inner) = limit.map(|limit| (bytes, limit));
+        let fill = self.store.fill().await?;
+        *self.size.lock().unwrap_or_else(PoisonError::into_inner) = fill;
         Ok(())
     }
+}
+
+/// Names an agent where several share a database: by its data directory, which no two of a host can use at a time. The same
+/// one after a restart, so that it does not wait for itself.
+fn holder(settings: &Settings) -> String {
+    let dir = std::fs::canonicalize(&settings.data_dir).unwrap_or_else(|_| settings.data_dir.clone());
+    format!("{}:{}", settings.host, dir.display())
 }
 
 /// Deletes step by step, and after each leaves the store to the pipeline for as long as the step took.

@@ -2,8 +2,9 @@
 //!
 //! Connections hand over parsed batches and wait for the answer. While one commit is being synced to disk, the next
 //! requests gather; so the number of syncs does not grow with the number of clients. When the spool is full, nothing is
-//! taken until it has room again, and the clients' writes block; or its oldest records are given up, as configured. A
-//! disk that is full is waited for in the same way. Only the end of the agent is not: see [`Spooling::hurry`].
+//! taken until it has room again, and the clients' writes block; or its oldest records are given up, as configured. An
+//! empty spool takes any request, also one that is larger than the whole of it. A disk that is full is waited for in the
+//! same way. Only the end of the agent is not: see [`Spooling::hurry`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +15,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::WhenFull;
 use crate::pipeline::batch::Formed;
+use crate::pipeline::committer::Committer;
 use crate::pipeline::intake::PipelineIntake;
 use crate::source::socket::{OwnedChunk, SocketIntake};
 use crate::source::{Chunk, Closed, Cursor, Loss, Stream};
-use crate::state::{Change, State, StateError, blocking};
+use crate::state::{Change, StateError};
 use crate::telemetry::{Counters, add};
 
 /// Requests that are joined into one commit.
 const JOINED: usize = 64;
+
+/// Bytes of requests that are joined into one commit; a quarter of the spool where that is less. One request may be
+/// larger.
+const JOINED_BYTES: u64 = 4 << 20;
 
 /// How long to wait for word of room before looking again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -37,7 +43,7 @@ pub struct Request {
 /// The socket's way into the pipeline.
 pub struct SpoolIntake {
     intake: Arc<PipelineIntake>,
-    state: Arc<State>,
+    committer: Committer,
     counters: Arc<Counters>,
     requests: mpsc::Sender<Request>,
 }
@@ -47,14 +53,14 @@ impl SpoolIntake {
     #[must_use]
     pub fn new(
         intake: Arc<PipelineIntake>,
-        state: Arc<State>,
+        committer: Committer,
         counters: Arc<Counters>,
     ) -> (SpoolIntake, mpsc::Receiver<Request>) {
         let (requests, rx) = mpsc::channel(JOINED);
         (
             SpoolIntake {
                 intake,
-                state,
+                committer,
                 counters,
                 requests,
             },
@@ -65,9 +71,8 @@ impl SpoolIntake {
 
 impl SocketIntake for SpoolIntake {
     fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Cursor>, Closed>> {
-        let (state, name) = (Arc::clone(&self.state), name.to_owned());
         Box::pin(async move {
-            blocking(move || state.socket_stream(&name)).await.map_err(|e| {
+            self.committer.socket_stream(name.to_owned()).await.map_err(|e| {
                 tracing::error!("a client's stream cannot be resumed: {e}");
                 Closed
             })
@@ -111,7 +116,7 @@ impl SocketIntake for SpoolIntake {
 
 /// What the spooling task works with.
 pub struct Spooling {
-    pub state: Arc<State>,
+    pub committer: Committer,
     pub intake: Arc<PipelineIntake>,
     /// Told when the spool has room again.
     pub freed: Arc<Notify>,
@@ -125,11 +130,35 @@ pub struct Spooling {
 /// spooled even if the spool is full (it is little: what the connections have read), and what cannot be written is
 /// refused, so that no client is told of it.
 pub async fn serve(mut requests: mpsc::Receiver<Request>, spooling: Spooling) {
+    let most = (spooling.committer.spool_usage().max_bytes / 4).min(JOINED_BYTES);
     let mut waiting = Vec::with_capacity(JOINED);
     while requests.recv_many(&mut waiting, JOINED).await > 0 {
+        while !waiting.is_empty() {
+            let rest = waiting.split_off(fitting(&waiting, most));
+            spooling.settle(std::mem::replace(&mut waiting, rest)).await;
+        }
+        if spooling.hurry.is_cancelled() {
+            requests.close();
+        }
+    }
+}
+
+/// How many of these go into one commit of about `most` bytes: one at least.
+fn fitting(requests: &[Request], most: u64) -> usize {
+    let mut bytes = 0;
+    let fits = requests.iter().take_while(|request| {
+        bytes += request.formed.batch.bytes() as u64;
+        bytes <= most
+    });
+    fits.count().max(1)
+}
+
+impl Spooling {
+    /// Makes requests durable with one commit, and answers them. Those that are not are refused.
+    async fn settle(&self, requests: Vec<Request>) {
         let mut change = Change::default();
-        let mut answers = Vec::with_capacity(waiting.len());
-        for request in waiting.drain(..) {
+        let mut answers = Vec::with_capacity(requests.len());
+        for request in requests {
             if !request.formed.batch.is_empty() {
                 change.spool.push(Arc::new(request.formed.batch));
             }
@@ -138,44 +167,41 @@ pub async fn serve(mut requests: mpsc::Receiver<Request>, spooling: Spooling) {
             }
             answers.push(request.done);
         }
-        change.runs = spooling.intake.keep_runs();
-        if spooling.commit(change).await {
+        if self.commit(change).await {
             for done in answers {
                 // A client that is gone no longer wants to know; its records are durable all the same.
                 let _ = done.send(());
             }
-            spooling.intake.wake();
-        }
-        if spooling.hurry.is_cancelled() {
-            requests.close();
+            self.intake.wake();
         }
     }
-}
 
-impl Spooling {
     /// Makes a change once there is room for it, and again until it is made: a disk that is full is full for a while.
     /// `false`: there was no time for that.
-    async fn commit(&self, change: Change) -> bool {
+    async fn commit(&self, mut change: Change) -> bool {
         let bytes: u64 = change.spool.iter().map(|b| b.bytes() as u64).sum();
-        let change = Arc::new(change);
         let mut said = false;
         loop {
             let made = match self.make_room(bytes).await {
                 Ok(()) => {
-                    let (state, change) = (Arc::clone(&self.state), Arc::clone(&change));
-                    blocking(move || state.commit(&change, true).map(drop)).await
+                    let (back, made) = self.committer.commit(change, true).await;
+                    change = back;
+                    made
                 }
                 Err(e) => Err(e),
             };
             let error = match made {
-                Ok(()) if said => {
+                Ok(_) if said => {
                     tracing::info!("the spool can be written again; the socket goes on");
                     return true;
                 }
-                Ok(()) => return true,
+                Ok(_) => return true,
+                Err(StateError::Ended) => return false,
                 Err(e) => e,
             };
-            if !std::mem::replace(&mut said, true) {
+            if std::mem::replace(&mut said, true) {
+                tracing::debug!("the spool still cannot be written: {error}");
+            } else {
                 tracing::error!("the spool cannot be written; the socket waits until it can: {error}");
             }
             if self.hurry.is_cancelled() {
@@ -187,15 +213,14 @@ impl Spooling {
 
     /// Returns once the spool takes `bytes` more, or nothing is waited for any more.
     async fn make_room(&self, bytes: u64) -> Result<(), StateError> {
-        while !self.state.spool_room(bytes) && !self.hurry.is_cancelled() {
+        while !self.committer.spool_room(bytes) && !self.hurry.is_cancelled() {
             match self.when_full {
                 WhenFull::Block => tokio::select! {
                     _ = tokio::time::timeout(LOOK_AGAIN, self.freed.notified()) => {}
                     () = self.hurry.cancelled() => {}
                 },
                 WhenFull::DropOldest => {
-                    let state = Arc::clone(&self.state);
-                    let dropped = blocking(move || state.spool_drop_oldest(bytes)).await?;
+                    let dropped = self.committer.drop_oldest(bytes).await?;
                     add(&self.counters.dropped, dropped.records);
                     tracing::error!(
                         records = dropped.records,

@@ -7,13 +7,66 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::AgentError;
+use super::signals::{Asked, Signals};
 use crate::config::{Settings, StoreKind};
 use crate::source::files::FilesStatus;
+use crate::state::{Loaded, OpenError, State};
 use crate::store::{SchemaAction, SchemaObject, Sink, Store};
+use crate::telemetry::stderr::Stderr;
 use crate::telemetry::{Counters, get};
 
 /// How long a store is waited for before anything else begins.
 pub const MOMENT: Duration = Duration::from_secs(5);
+
+/// A full disk is looked at again after this time.
+const FULL: Duration = Duration::from_secs(2);
+
+/// Opens the state. A full disk is waited for, as while the agent runs: after a power cut the agent has to come back by
+/// itself once there is room. `None`: it was told to stop meanwhile.
+///
+/// # Errors
+/// A data directory that cannot be used; with `once` also a full disk.
+pub async fn open_state(
+    settings: &Settings,
+    once: bool,
+    signals: &mut Signals,
+) -> Result<Option<(State, Loaded)>, AgentError> {
+    let mut said = false;
+    loop {
+        let error = match State::open(&settings.data_dir, settings.spool.max_size) {
+            Ok((state, loaded)) => {
+                if said {
+                    tracing::info!("there is room on the disk again; starting");
+                }
+                if let Some(what) = &loaded.recovered {
+                    tracing::error!("{what}");
+                }
+                return Ok(Some((state, loaded)));
+            }
+            Err(e @ OpenError::Full { .. }) if !once => e,
+            Err(e) => return Err(AgentError::Unusable(e.to_string())),
+        };
+        if std::mem::replace(&mut said, true) {
+            tracing::debug!("the disk is still full: {error}");
+        } else {
+            tracing::error!("{error}; the start waits until there is room");
+        }
+        // A service manager must not take the waiting for a start that hangs.
+        let micros = u32::try_from((FULL * 15).as_micros()).unwrap_or(u32::MAX);
+        let _ = sd_notify::notify(
+            false,
+            &[
+                sd_notify::NotifyState::ExtendTimeoutUsec(micros),
+                sd_notify::NotifyState::Status("the disk of the data directory is full"),
+            ],
+        );
+        tokio::select! {
+            () = tokio::time::sleep(FULL) => {}
+            asked = signals.asked.recv() => if asked != Some(Asked::Reload) { return Ok(None) },
+        }
+    }
+}
 
 /// Says on standard error what the agent watches, where it listens and stores, and what to type next.
 pub fn say_ready(settings: &Settings, socket: Option<&Path>) {
@@ -35,11 +88,22 @@ pub fn say_ready(settings: &Settings, socket: Option<&Path>) {
 
 /// A line on standard error. That nobody reads there is no reason to stop.
 pub fn note(text: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = Stderr.write_all(format!("{text}\n").as_bytes());
 }
 
-/// Says what was created or changed in the store.
+/// Says what was created in the store, and what differs there from what this version would make.
 pub fn say_schema(objects: &[SchemaObject]) {
+    let differ: Vec<&str> = objects
+        .iter()
+        .filter(|o| o.dry && o.action == SchemaAction::Updated)
+        .map(|o| o.name.as_str())
+        .collect();
+    if !differ.is_empty() {
+        tracing::warn!(
+            "{} in the store differ from what this version makes, and are left as they are; `logagent init` changes them",
+            differ.join(", ")
+        );
+    }
     for object in objects.iter().filter(|o| o.action != SchemaAction::Unchanged) {
         tracing::debug!(name = object.name, action = ?object.action, "schema");
     }
@@ -49,7 +113,7 @@ pub fn say_schema(objects: &[SchemaObject]) {
 pub async fn prepare_later(store: Arc<Store>, wait: Duration) {
     loop {
         tokio::time::sleep(wait.min(Duration::from_secs(5))).await;
-        match store.ensure_schema(false).await {
+        match store.create_missing().await {
             Ok(objects) => {
                 say_schema(&objects);
                 tracing::info!("the store is ready");

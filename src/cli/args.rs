@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::read::ReadVerb;
 use crate::query::args::Show;
@@ -25,11 +25,7 @@ LOGAGENT_LOG sets the level of the program's own logs (debug, info, warn, error)
 /// The command line.
 #[derive(Parser, Debug)]
 #[command(name = "logagent", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 110)]
-#[command(
-    subcommand_required = true,
-    arg_required_else_help = true,
-    disable_help_subcommand = true
-)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// The configuration file; without it the first of $LOGAGENT_CONFIG, ./logagent.toml, /etc/logagent/logagent.toml
     #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Every verb")]
@@ -37,8 +33,40 @@ pub struct Cli {
     /// The store, over the configuration: sqlite:PATH or http(s)://user:password@host:port/database
     #[arg(long, global = true, value_name = "URL", help_heading = "Every verb")]
     pub store: Option<String>,
+    /// Work as if started in this directory; -C for short, but where that asks for context
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Every verb")]
+    pub directory: Option<PathBuf>,
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+/// The command line as it is parsed: `-C DIR` is understood by every verb that has no `-C` of its own.
+#[must_use]
+pub fn command() -> clap::Command {
+    fn short(command: clap::Command) -> clap::Command {
+        let taken = command.get_arguments().any(|a| a.get_short() == Some('C'));
+        let command = command.mut_subcommands(short);
+        let known = command.get_arguments().any(|a| a.get_id() == "directory");
+        match (taken, known) {
+            (true, _) => command,
+            (false, true) => command.mut_arg("directory", |a| a.short('C')),
+            (false, false) => {
+                let directory = clap::Arg::new("directory")
+                    .short('C')
+                    .long("directory")
+                    .value_name("DIR");
+                let directory = directory
+                    .value_parser(clap::value_parser!(PathBuf))
+                    .value_hint(ValueHint::DirPath);
+                command.arg(
+                    directory
+                        .help("Work as if started in this directory")
+                        .help_heading("Every verb"),
+                )
+            }
+        }
+    }
+    short(Cli::command())
 }
 
 /// What to do.
@@ -81,6 +109,12 @@ Examples:
   logagent monitor                             q quits, ? shows the keys
   logagent monitor --interval 5s               for a slow line")]
     Monitor(Monitor),
+    /// How lines are read: the format's name, then the record; stores nothing
+    #[command(after_help = "\
+Examples:
+  logagent parse logs/app.log                  why is this line not an error?
+  tail -n 5 app.log | logagent parse --explain where each format gave up")]
+    Parse(Parse),
     /// Records that the store refused for good
     #[command(after_help = "\
 Examples:
@@ -95,6 +129,12 @@ Examples:
   logagent stress                              10,000 records by 10 writers through an agent of its own
   logagent stress --records 1000000 --writers 4 --via files")]
     Stress(Stress),
+    /// What an AI agent needs to know to use this program, in 600 tokens
+    #[command(after_help = "\
+Examples:
+  logagent guide
+  logagent guide >> AGENTS.md")]
+    Guide,
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -154,6 +194,22 @@ pub struct Init {
 /// Arguments of `check`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Check {}
+
+/// Arguments of `parse`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Parse {
+    /// Files to read; without any, standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Also which formats were tried on a line, and where each gave up
+    #[arg(long)]
+    pub explain: bool,
+    /// Read standard input as if it were this file: chooses the [[format]] sections that hold
+    #[arg(long = "as", value_name = "PATH")]
+    pub named: Option<String>,
+    #[command(flatten)]
+    pub show: Show,
+}
 
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug, Default)]
@@ -282,7 +338,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     /// Names of all verbs that do something, with their two examples.

@@ -6,6 +6,7 @@
 //! | 1 | nothing found (`status`: no agent runs) |
 //! | 2 | usage or configuration; a data directory that is in use, unwritable or damaged beyond repair |
 //! | 3 | store unreachable or refused |
+//! | 70 | `run`: a part of the agent failed, or did not end in time and was ended by force |
 
 use std::fmt;
 use std::io;
@@ -21,6 +22,7 @@ pub enum Exit {
     Nothing = 1,
     Usage = 2,
     Store = 3,
+    Fault = 70,
 }
 
 impl Exit {
@@ -50,6 +52,14 @@ impl Failure {
     pub fn usage(message: impl fmt::Display) -> Failure {
         Failure {
             exit: Exit::Usage,
+            message: message.to_string(),
+        }
+    }
+
+    /// A part of the program failed.
+    pub fn fault(message: impl fmt::Display) -> Failure {
+        Failure {
+            exit: Exit::Fault,
             message: message.to_string(),
         }
     }

@@ -14,6 +14,9 @@ use crate::store::{SchemaAction, SchemaObject, Sink, Store, WriteError};
 /// # Errors
 /// A store that is unreachable or refuses.
 pub(super) fn run(args: &args::Init, context: &Context) -> Result<Exit, Failure> {
+    if !args.dry_run {
+        context.prepare_writing()?;
+    }
     let objects = super::block_on(ensure(&context.settings, args.dry_run))??;
     let mut out = io::stdout().lock();
     for object in &objects {

@@ -7,6 +7,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
+use crate::telemetry::stderr::Stderr;
+
 /// Local time to the millisecond: a person reads these lines, programs read the store.
 struct LocalTime;
 
@@ -32,7 +34,9 @@ pub(super) fn start(filter: Option<&str>, default: &str) {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(chosen)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Stderr)
+        // Said on standard error, which is what failed.
+        .log_internal_errors(false)
         .with_ansi(color)
         .with_target(false);
     // A second start in one process (tests) keeps the first.

@@ -1,20 +1,21 @@
 //! The verbs that ask the store, and those that add to what it knows.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::answer::Screen;
 use super::exit::{Exit, Failure};
+use super::streams::{export, follow, follow_runs, pages};
 use super::{Context, show};
+use crate::config::StoreKind;
 use crate::mcp::McpError;
 use crate::query::answer::Answer;
 use crate::query::record::Recorder;
 use crate::query::render::{Paint, Row};
 use crate::query::{self, AskError, Asking, Clock, args, errors, events, history::HistoryRow, learnings, stats};
 use crate::store::meaning::{Embedder, Meaning};
+use crate::store::search::Stop;
 use crate::store::{Batch, Report, Sink, Store, WriteError};
 
 /// A verb's arguments, and how its answer is shown.
@@ -35,6 +36,12 @@ Examples:
   logagent search 'connection refused' -l warning -S 2h
   logagent search script_name=etl extra_data.user=7 -f")]
     Search(Shown<args::Search>),
+    /// What is stored from now on, as it comes: search --follow, beginning with nothing
+    #[command(after_help = "\
+Examples:
+  logagent tail
+  logagent tail -s etl -l warning")]
+    Tail(Shown<args::Search>),
     /// One event whole, with its neighbours if asked for
     #[command(after_help = "\
 Examples:
@@ -107,6 +114,36 @@ Examples:
   logagent fix 3k2v0c7p1m 'raised the pool size to 20'
   logagent fix etl_20261121_022024_1f2e3d4c 'skip empty files' --rationale 'an empty file has no header'")]
     Fix(Shown<args::Fix>),
+    /// Why a run failed or took so long: cause, what led to it, what differs from the last good run, fixes
+    #[command(after_help = "\
+Examples:
+  logagent why
+  logagent why etl -o json")]
+    Why(Shown<args::Why>),
+    /// Two runs side by side; by default with the last good run of the same script
+    #[command(after_help = "\
+Examples:
+  logagent compare last-failed
+  logagent compare etl_20261121_022024_1f2e3d4c etl_20261120_022019_5a6b7c8d")]
+    Compare(Shown<args::Compare>),
+    /// What is new: errors, warnings, scripts that fail more, are slower, return little or did not run, versions, clocks
+    #[command(after_help = "\
+Examples:
+  logagent changes
+  logagent changes -S 7d -s etl")]
+    Changes(Shown<args::Changes>),
+    /// Recorded fixes: what they resolved, by whom, and whether they held
+    #[command(after_help = "\
+Examples:
+  logagent fixes
+  logagent fixes -s etl -o json")]
+    Fixes(Shown<args::Fixes>),
+    /// Everything that matches, without a limit, as JSON lines or comma-separated values
+    #[command(after_help = "\
+Examples:
+  logagent export -S 7d > events.jsonl
+  logagent export runs --format csv runs.csv")]
+    Export(Exported),
     /// Events of a run and how they are related
     #[command(after_help = "\
 Examples:
@@ -133,6 +170,19 @@ Examples:
     Mcp(args::Mcp),
 }
 
+/// Arguments of `export`, whose form is its own.
+#[derive(Args, Clone, Debug)]
+pub struct Exported {
+    #[command(flatten)]
+    pub args: args::Export,
+    /// No notes on standard error
+    #[arg(short = 'q', long, help_heading = "Output")]
+    pub quiet: bool,
+    /// Read times without a zone as UTC instead of local time
+    #[arg(long, help_heading = "Output")]
+    pub utc: bool,
+}
+
 /// Does what `verb` asks.
 ///
 /// # Errors
@@ -148,27 +198,44 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
             ..Clock::system(show.utc)
         },
         meaning: meaning.as_ref().map(|m| m as &dyn Meaning),
+        stop: Stop::default(),
     };
     match verb {
-        ReadVerb::Search(v) if v.args.follow => follow(&ask(&v.show), v),
-        ReadVerb::Search(v) => list(&v.show, &query::search(&ask(&v.show), &v.args)?),
+        ReadVerb::Search(v) if v.args.follow => follow(&ask(&v.show), v, v.args.which.limit),
+        ReadVerb::Tail(v) => follow(&ask(&v.show), v, Some(v.args.which.limit.unwrap_or(0))),
+        ReadVerb::Search(v) => pages(&v.show, &v.args.which, |which| {
+            let args = args::Search {
+                which,
+                ..v.args.clone()
+            };
+            query::search(&ask(&v.show), &args)
+        }),
+        ReadVerb::Why(v) => screen(&v.show).object(&query::why(&ask(&v.show), &v.args)?),
+        ReadVerb::Compare(v) => screen(&v.show).object(&query::compare(&ask(&v.show), &v.args)?),
+        ReadVerb::Changes(v) => list(&v.show, &query::changes(&ask(&v.show), &v.args)?),
+        ReadVerb::Fixes(v) => list(&v.show, &query::fixes(&ask(&v.show), &v.args)?),
+        ReadVerb::Export(v) => export(&*store, v),
         ReadVerb::Get(v) => get(&ask(&v.show), v),
         ReadVerb::Errors(v) => match query::errors(&ask(&v.show), &v.args)? {
             errors::Found::Groups(answer) => list(&v.show, &answer),
             errors::Found::Single(answer) => list(&v.show, &answer),
         },
-        ReadVerb::Patterns(v) => list(&v.show, &query::patterns(&ask(&v.show), &v.args)?),
-        ReadVerb::Stats(v) => match query::stats(&ask(&v.show), &v.args)? {
-            stats::Found::Groups(answer) => list(&v.show, &answer),
-            stats::Found::Overview(overview) => {
-                let screen = screen(&v.show);
-                screen.object(&overview)?;
-                screen.hints(&[screen.window(&overview.window)]);
-                screen.hints(&overview.hints);
-                Ok(Exit::found(overview.events > 0))
-            }
-        },
-        ReadVerb::Runs(v) => list(&v.show, &query::runs(&ask(&v.show), &v.args)?),
+        ReadVerb::Patterns(v) => pages(&v.show, &v.args.which, |which| {
+            let args = args::Patterns {
+                which,
+                ..v.args.clone()
+            };
+            query::patterns(&ask(&v.show), &args)
+        }),
+        ReadVerb::Stats(v) => counted(&ask(&v.show), v),
+        ReadVerb::Runs(v) if v.args.follow => follow_runs(&ask(&v.show), v),
+        ReadVerb::Runs(v) => pages(&v.show, &v.args.which, |which| {
+            let args = args::Runs {
+                which,
+                ..v.args.clone()
+            };
+            query::runs(&ask(&v.show), &args)
+        }),
         ReadVerb::Summary(v) => summary(&ask(&v.show), v, context),
         ReadVerb::Similar(v) => list(&v.show, &query::similar(&ask(&v.show), &v.args)?),
         ReadVerb::History(v) => past(&v.show, &query::history(&ask(&v.show), &v.args)?),
@@ -187,6 +254,20 @@ pub(super) fn run(verb: &ReadVerb, context: &Context) -> Result<Exit, Failure> {
     }
 }
 
+/// Counts, or without a field to count by what there is.
+fn counted(ask: &Asking<'_>, v: &Shown<args::Stats>) -> Result<Exit, Failure> {
+    match query::stats(ask, &v.args)? {
+        stats::Found::Groups(answer) => list(&v.show, &answer),
+        stats::Found::Overview(overview) => {
+            let screen = screen(&v.show);
+            screen.object(&overview)?;
+            screen.hints(&[screen.window(&overview.window)]);
+            screen.hints(&overview.hints);
+            Ok(Exit::found(overview.events > 0))
+        }
+    }
+}
+
 fn mcp(args: &args::Mcp, context: &Context) -> Result<Exit, Failure> {
     match crate::mcp::serve(&context.settings, args, socket(context)) {
         Ok(()) => Ok(Exit::Done),
@@ -195,14 +276,14 @@ fn mcp(args: &args::Mcp, context: &Context) -> Result<Exit, Failure> {
     }
 }
 
-fn screen(show: &args::Show) -> Screen<'_> {
+pub(super) fn screen(show: &args::Show) -> Screen<'_> {
     Screen {
         show,
         clock: Clock::system(show.utc),
     }
 }
 
-fn list<T: Row>(show: &args::Show, answer: &Answer<T>) -> Result<Exit, Failure> {
+pub(super) fn list<T: Row>(show: &args::Show, answer: &Answer<T>) -> Result<Exit, Failure> {
     screen(show).list(answer)
 }
 
@@ -218,32 +299,6 @@ fn get(ask: &Asking<'_>, v: &Shown<args::Get>) -> Result<Exit, Failure> {
     let hits: Vec<events::Hit> = events.map(|event| events::Hit { event, score: None }).collect();
     screen.stream(&hits)?;
     Ok(Exit::Done)
-}
-
-/// How often the store is asked for what is new.
-const FOLLOW: Duration = Duration::from_millis(250);
-
-/// Shows the newest matching events, oldest first, and then each that is stored, until a signal ends the program.
-fn follow(ask: &Asking<'_>, v: &Shown<args::Search>) -> Result<Exit, Failure> {
-    let screen = screen(&v.show);
-    let mut follow = events::follow_start(ask, &v.args)?;
-    let mut newest = v.args.clone();
-    newest.sort = Some(args::Sort::Time);
-    newest.which.reverse = false;
-    let mut shown = query::search(ask, &newest)?.items;
-    shown.reverse();
-    screen.stream(&shown)?;
-    // What was stored between the two questions is in both answers.
-    let mut known: HashSet<String> = shown.into_iter().map(|hit| hit.event.key).collect();
-    loop {
-        let mut news = follow.next(ask)?;
-        news.retain(|hit| !known.contains(&hit.event.key));
-        if !news.is_empty() {
-            screen.stream(&news)?;
-            known.clear();
-        }
-        std::thread::sleep(FOLLOW);
-    }
 }
 
 /// A history's totals stand above its rows.
@@ -366,6 +421,16 @@ fn recorder(context: &Context) -> Recorder<'_> {
 
 /// Writes to the store itself, without the agent.
 fn write(context: &Context, batch: Batch) -> Result<Report, WriteError> {
+    let path = &context.settings.store.sqlite_path;
+    let named = context.sources.store.is_some();
+    if context.settings.store.kind == StoreKind::Sqlite && !named && !path.exists() {
+        return Err(WriteError::Away(format!(
+            "there is no store {}, nor one above this directory: say where it is (-C DIR, or --store sqlite:PATH), or make \
+             one here (logagent init, or logagent run)",
+            path.display()
+        )));
+    }
+    context.prepare_writing().map_err(|f| WriteError::Refused(f.message))?;
     let store = Store::open_writer(&context.settings)?;
     super::block_on(async {
         let batch = std::sync::Arc::new(batch);

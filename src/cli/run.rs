@@ -27,6 +27,7 @@ pub fn run(args: &Run, context: Context) -> Result<Exit, Failure> {
     agent::run(settings, options).map_err(|e| match e {
         AgentError::Unusable(_) => Failure::usage(e),
         AgentError::Store(_) => Failure::store(e),
+        AgentError::Failed(_) => Failure::fault(e),
     })?;
     Ok(Exit::Done)
 }

@@ -4,23 +4,20 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use clap::CommandFactory;
-
-use super::args::Cli;
 use super::exit::{Exit, Failure};
 
 /// Prints a completion script.
 pub(super) fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
     // Into memory first: clap_complete panics when its writer fails, as a closed pipe does.
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "logagent", &mut script);
+    clap_complete::generate(shell, &mut super::args::command(), "logagent", &mut script);
     io::stdout().write_all(&script)?;
     Ok(Exit::Done)
 }
 
 /// Prints the manual page, or writes one for each verb into `dir`.
 pub(super) fn man(dir: Option<&Path>) -> Result<Exit, Failure> {
-    let command = Cli::command();
+    let command = super::args::command();
     match dir {
         None => {
             let mut page = Vec::new();

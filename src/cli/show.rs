@@ -13,7 +13,9 @@ pub(super) fn note(text: impl std::fmt::Display) {
 
 /// Whether standard output takes colours.
 pub(super) fn color(no_color: bool) -> bool {
-    !no_color && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal()
+    // `dumb` is a terminal that shows escapes as they are, as in an editor's shell.
+    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+    !no_color && !dumb && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal()
 }
 
 /// Text in one of the terminal's colours, where colours are wanted.

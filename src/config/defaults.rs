@@ -12,7 +12,7 @@ pub(super) const KIB: u64 = 1024;
 pub(super) const MIB: u64 = 1024 * KIB;
 
 /// Of `batch.max_bytes`.
-pub const BATCH_BYTES: u64 = 2 * MIB;
+const BATCH_BYTES: u64 = 2 * MIB;
 
 fn texts(list: &[&str]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
@@ -23,6 +23,8 @@ pub(super) fn settings() -> Settings {
     let secs = Duration::from_secs;
     Settings {
         data_dir: PathBuf::new(),
+        data_mode: 0o700,
+        data_group: String::new(),
         host: String::new(),
         files: files(),
         socket: Socket {
@@ -47,12 +49,14 @@ pub(super) fn settings() -> Settings {
             fields: texts(&["password", "passwd", "secret", "token", "api_key", "authorization"]),
         },
         store: store(),
+        formats: Vec::new(),
         batch: Batch {
             max_records: 2000,
             max_bytes: BATCH_BYTES,
             flush_interval: secs(2),
             in_flight: 2,
         },
+        batch_bytes_given: false,
         retry: Retry {
             initial: Duration::from_millis(500),
             max: secs(60),

@@ -4,13 +4,15 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
+use super::Format;
+use super::format;
 use super::keys::{Given, Origin};
 use super::load::Problem;
 use super::value::Value;
 
 /// Reads TOML text into the values it gives. Every section that is not one is a problem; unknown keys are found
 /// later, by the table of keys.
-pub(super) fn read(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<Given> {
+pub(super) fn read(path: &Path, text: &str, problems: &mut Vec<Problem>) -> (Vec<Given>, Vec<Format>) {
     // Editors on other systems put a byte order mark first.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -23,19 +25,26 @@ pub(super) fn read(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<
         problems.push(Problem::at(&place(at), format!("not valid TOML: {}", e.message())));
     }
     let mut given = Vec::new();
+    let mut formats = Vec::new();
     if errors.is_empty() {
-        flatten("", table.get_ref(), &place, &mut given);
+        let table = table.get_ref();
+        if let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == "format") {
+            formats = format::read(value.get_ref(), &place, key.span().start, problems);
+        }
+        flatten("", table, &place, &mut given);
     }
     given.sort_by_key(|g| match &g.origin {
         Origin::File { line, .. } => *line,
         _ => 0,
     });
-    given
+    (given, formats)
 }
 
 /// Turns nested tables into dotted keys.
 fn flatten(prefix: &str, table: &DeTable<'_>, place: &dyn Fn(usize) -> Origin, given: &mut Vec<Given>) {
-    for (key, value) in table {
+    // A list of sections of its own, see `format`.
+    let other = |key: &str| !(prefix.is_empty() && key == "format");
+    for (key, value) in table.iter().filter(|(key, _)| other(key.get_ref())) {
         let name = format!("{prefix}{}", key.get_ref());
         match value.get_ref() {
             DeValue::Table(inner) => {
@@ -58,7 +67,7 @@ fn flatten(prefix: &str, table: &DeTable<'_>, place: &dyn Fn(usize) -> Origin, g
     }
 }
 
-fn convert(value: &DeValue<'_>) -> Value {
+pub(super) fn convert(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(s) => Value::Text(s.to_string()),
         DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix())

@@ -103,6 +103,8 @@ macro_rules! put {
 
 pub(super) static KEYS: &[Key] = &[
     put!("data_dir", settings.data_dir, v => v.path()),
+    put!("data_mode", settings.data_mode, v => data_mode(v)),
+    put!("data_group", settings.data_group, v => v.text().map(|t| t.trim().to_owned())),
     put!("host", settings.host, v => v.text().map(|t| t.trim().to_owned())),
     put!("files.include", settings.files.include, v => globs(v)),
     put!("files.exclude", settings.files.exclude, v => globs(v)),
@@ -213,7 +215,7 @@ fn word(v: &Value) -> Result<String, Wrong> {
     Ok(text)
 }
 
-fn globs(v: &Value) -> Result<Vec<String>, Wrong> {
+pub(super) fn globs(v: &Value) -> Result<Vec<String>, Wrong> {
     let list = v.texts()?;
     for pattern in &list {
         globset::GlobBuilder::new(pattern)
@@ -258,6 +260,22 @@ fn mode(v: &Value) -> Result<u32, Wrong> {
         .ok()
         .filter(|m| *m <= 0o777)
         .ok_or_else(|| format!("{wrong}, found {text:?}"))
+}
+
+/// A mode of the data directory: its owner must be able to use it.
+fn data_mode(v: &Value) -> Result<u32, Wrong> {
+    let mode = mode(v)?;
+    if mode & 0o700 != 0o700 {
+        return Err(format!(
+            "0{mode:o} locks the agent out of its own directory; begin with 07, as \"0700\" or \"0750\""
+        ));
+    }
+    if mode & 0o002 != 0 {
+        return Err(format!(
+            "0{mode:o} lets every user write what the agent relies on; take \"0700\" or \"0750\""
+        ));
+    }
+    Ok(mode)
 }
 
 /// loguru's level names, with the other names that people know them by.

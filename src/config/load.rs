@@ -7,8 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::env::{self, Variables};
+use super::found::{REAL_ONLY, read_file, restrict};
 use super::keys::{Draft, Given, KEYS, Origin, nearest};
 use super::store_url::{self, StoreUrl};
+use super::trust::{self, Look};
 use super::value::Value;
 use super::{Settings, StoreKind, defaults, file};
 
@@ -39,7 +41,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    fn one(text: String) -> ConfigError {
+    pub(super) fn one(text: String) -> ConfigError {
         ConfigError {
             problems: vec![Problem(text)],
         }
@@ -69,6 +71,8 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// Where `logagent.toml` and `.env` are looked for.
     pub dir: PathBuf,
+    /// Whether `logagent.toml`, `.env` and `.logagent` are looked for above `dir` too.
+    pub upward: bool,
     /// Looked for last.
     pub system_config: PathBuf,
     /// `host` where none is given.
@@ -86,6 +90,7 @@ impl Sources {
                 .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
                 .collect(),
             dir: PathBuf::new(),
+            upward: false,
             system_config: PathBuf::from("/etc/logagent/logagent.toml"),
             host: gethostname::gethostname().to_string_lossy().into_owned(),
         }
@@ -94,19 +99,34 @@ impl Sources {
     /// The variables of the environment, over those of `.env`.
     fn variables(&self, warnings: &mut Vec<Warning>) -> Variables {
         let mut vars = Variables::new();
-        let path = self.dir.join(".env");
-        match fs::read(&path) {
-            Ok(bytes) => {
-                for entry in dotenvy::from_read_iter(bytes.as_slice()) {
-                    match entry {
-                        Ok((name, text)) => drop(vars.insert(name, (text, Some(path.clone())))),
-                        // Other programs read this file too, and by other rules: what they understand is no error.
-                        Err(e) => warnings.push(Warning(format!("{}: a line was ignored: {e}", path.display()))),
+        let root = self.root();
+        let mut places = vec![root.join(".env")];
+        if root != self.dir {
+            places.push(self.dir.join(".env"));
+        }
+        for path in places {
+            match trust::read_found(&path) {
+                Look::Bytes(bytes) => {
+                    for entry in dotenvy::from_read_iter(bytes.as_slice()) {
+                        match entry {
+                            Ok((name, _)) if REAL_ONLY.contains(&name.as_str()) => warnings.push(Warning(format!(
+                                "{}: {name} has no effect here, as the file may have come with a repository; \
+                                 set it in the environment",
+                                path.display()
+                            ))),
+                            Ok((name, text)) => drop(vars.insert(name, (text, Some(path.clone())))),
+                            // Other programs read this file too, and by other rules: what they understand is no error.
+                            Err(e) => warnings.push(Warning(format!("{}: a line was ignored: {e}", path.display()))),
+                        }
                     }
                 }
+                Look::Absent => {}
+                Look::Refused(why) => warnings.push(Warning(format!(
+                    "{} is not used: {why}; to use it, give it to this user (chown) and take the right to write from \
+                     others (chmod go-w), or put its variables into the environment",
+                    path.display()
+                ))),
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => warnings.push(Warning(format!("{} was not read: {e}", path.display()))),
         }
         for (name, text) in &self.env {
             vars.insert(name.clone(), (text.clone(), None));
@@ -114,11 +134,33 @@ impl Sources {
         vars
     }
 
+    /// The directory whose `logagent.toml`, `.env` and `.logagent` are meant: `dir`, or one above it that has any.
+    pub(super) fn root(&self) -> PathBuf {
+        let home = self
+            .env
+            .iter()
+            .find(|(name, _)| name == "HOME")
+            .map(|(_, home)| Path::new(home));
+        let above = if self.upward {
+            trust::upwards(&self.dir, home)
+        } else {
+            None
+        };
+        above.unwrap_or_else(|| self.dir.clone())
+    }
+
     /// The configuration file that is used, if any: `--config`, `$LOGAGENT_CONFIG`, `./logagent.toml`,
     /// `/etc/logagent/logagent.toml`. The first two must exist when they are given.
     #[must_use]
     pub fn config_file(&self) -> Option<PathBuf> {
-        self.find_file(&self.variables(&mut Vec::new())).map(|(path, _)| path)
+        let named = self.find_file(&self.variables(&mut Vec::new())).map(|(path, _)| path);
+        named.filter(|path| !self.was_found(path) || matches!(trust::read_found(path), Look::Bytes(_)))
+    }
+
+    /// Whether a configuration file was only found in or above the working directory.
+    fn was_found(&self, path: &Path) -> bool {
+        let named = self.config.is_some() || self.env.iter().any(|(n, t)| n == "LOGAGENT_CONFIG" && !t.is_empty());
+        !named && path == self.root().join("logagent.toml")
     }
 
     /// The text of one variable, if it is set and not empty.
@@ -137,9 +179,9 @@ impl Sources {
         if let Some((text, _)) = var {
             return Some((PathBuf::from(text), Some("LOGAGENT_CONFIG")));
         }
-        [self.dir.join("logagent.toml"), self.system_config.clone()]
+        [self.root().join("logagent.toml"), self.system_config.clone()]
             .into_iter()
-            .find(|path| !path.as_os_str().is_empty() && path.exists())
+            .find(|path| !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_ok())
             .map(|path| (path, None))
     }
 }
@@ -155,13 +197,18 @@ impl Settings {
         let vars = sources.variables(&mut warnings);
         warnings.extend(env::misspelt(&vars));
 
-        let mut given = Vec::new();
+        let (mut given, mut formats) = (Vec::new(), Vec::new());
+        let mut found_file = None;
         if let Some((path, named_by)) = sources.find_file(&vars) {
-            let text = read_file(&path, named_by)?;
-            given = file::read(&path, &text, &mut problems);
-            warnings.extend(readable_password(&path, &given));
+            let found = sources.was_found(&path);
+            if let Some(text) = read_file(&path, named_by, found, &mut warnings)? {
+                (given, formats) = file::read(&path, &text, &mut problems);
+                warnings.extend(readable_password(&path, &given));
+            }
+            found_file = Some(path).filter(|_| found);
         }
         given.extend(env::read(&vars, &mut problems));
+        restrict(&mut given, sources, found_file.as_deref(), &mut warnings);
         if let Some(store) = &sources.store {
             match store_url::parse(store) {
                 Ok(url) => given.extend(from_flag(url, &mut warnings)),
@@ -176,6 +223,7 @@ impl Settings {
             password_file: PathBuf::new(),
             origins: HashMap::new(),
         };
+        draft.settings.formats = formats;
         for one in &given {
             apply(&mut draft, one, &mut problems);
         }
@@ -186,28 +234,6 @@ impl Settings {
             Err(ConfigError { problems })
         }
     }
-}
-
-fn read_file(path: &Path, named_by: Option<&str>) -> Result<String, ConfigError> {
-    let bytes = fs::read(path).map_err(|e| {
-        let by = named_by.map_or(String::new(), |n| format!(" (named by {n})"));
-        ConfigError::one(format!(
-            "{}{by}: the configuration file cannot be read: {e}",
-            path.display()
-        ))
-    })?;
-    String::from_utf8(bytes).map_err(|e| {
-        let line = 1 + e
-            .as_bytes()
-            .iter()
-            .take(e.utf8_error().valid_up_to())
-            .filter(|b| **b == b'\n')
-            .count();
-        ConfigError::one(format!(
-            "{}:{line}: not valid UTF-8; save the file as UTF-8",
-            path.display()
-        ))
-    })
 }
 
 /// A password in a file that every user of the machine may read.
@@ -363,7 +389,20 @@ fn finish(draft: &mut Draft, sources: &Sources, vars: &Variables, problems: &mut
     if s.data_dir.as_os_str().is_empty() {
         // systemd lists several directories with colons; the first is ours.
         let state = var("STATE_DIRECTORY").and_then(|dirs| dirs.split(':').next());
-        s.data_dir = state.map_or_else(|| sources.dir.join(".logagent"), PathBuf::from);
+        s.data_dir = match state {
+            Some(dir) => PathBuf::from(dir),
+            None => {
+                let dir = sources.root().join(".logagent");
+                if let Err(why) = trust::directory(&dir) {
+                    problems.push(Problem(format!(
+                        "{} is not used: {why}; to use it all the same, name it: LOGAGENT_DATA_DIR={}",
+                        dir.display(),
+                        dir.display()
+                    )));
+                }
+                dir
+            }
+        };
     }
     if s.host.is_empty() {
         s.host.clone_from(&sources.host);
@@ -395,6 +434,7 @@ fn finish(draft: &mut Draft, sources: &Sources, vars: &Variables, problems: &mut
             wrong(format!("{} is larger than truncate.document", place(key)));
         }
     }
+    s.batch_bytes_given = draft.origins.contains_key("batch.max_bytes");
     if s.batch.max_bytes > s.spool.max_size {
         wrong(format!("{} is larger than spool.max_size", place("batch.max_bytes")));
     }
@@ -417,7 +457,7 @@ fn read_password(draft: &mut Draft, credentials: Option<&str>) -> Result<(), Pro
             None => return Ok(()),
         }
     };
-    match fs::read_to_string(&path) {
+    match trust::read_named(&path).and_then(|b| String::from_utf8(b).map_err(std::io::Error::other)) {
         Ok(text) => {
             // Editors end the file with a line feed that is no part of the password.
             text.trim_end_matches(['\r', '\n'])

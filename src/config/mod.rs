@@ -13,12 +13,14 @@
 mod defaults;
 mod env;
 mod file;
+mod format;
+mod found;
 mod keys;
 mod load;
 mod store_url;
+mod trust;
 mod value;
 
-pub use defaults::BATCH_BYTES;
 pub use load::{ConfigError, Problem, Sources, Warning};
 
 use std::path::PathBuf;
@@ -28,6 +30,10 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub data_dir: PathBuf,
+    /// Of the data directory; files in it have it less the right to execute.
+    pub data_mode: u32,
+    /// Empty: unchanged.
+    pub data_group: String,
     pub host: String,
     pub files: Files,
     pub socket: Socket,
@@ -36,6 +42,8 @@ pub struct Settings {
     pub redact: Redact,
     pub store: Store,
     pub batch: Batch,
+    /// `batch.max_bytes` was set, be it to its default.
+    pub batch_bytes_given: bool,
     pub retry: Retry,
     pub spool: Spool,
     pub shutdown: Shutdown,
@@ -43,6 +51,19 @@ pub struct Settings {
     pub retention: Retention,
     pub monitoring: Monitoring,
     pub embeddings: Embeddings,
+    /// `[[format]]`: tried before the built-in ones.
+    pub formats: Vec<Format>,
+}
+
+/// One `[[format]]`. Its expressions were checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Format {
+    /// Patterns of the files that it holds for.
+    pub files: Vec<String>,
+    /// Its groups are named as stored fields; others go to `extra_data`.
+    pub regex: String,
+    /// What lines look like that belong to the record before.
+    pub continues: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

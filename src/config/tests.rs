@@ -64,10 +64,12 @@ fn the_example_file_is_complete_and_equals_the_defaults() {
     got.data_dir.clone_from(&expected.data_dir);
     got.socket.path.clone_from(&expected.socket.path);
     got.store.sqlite_path.clone_from(&expected.store.sqlite_path);
+    assert!(got.batch_bytes_given, "it names each key");
+    got.batch_bytes_given = false;
     assert_eq!(got, expected);
 
     let given = super::file::read(Path::new("x"), EXAMPLE, &mut Vec::new());
-    let mut named: Vec<&str> = given.iter().map(|g| g.key.as_str()).collect();
+    let mut named: Vec<&str> = given.0.iter().map(|g| g.key.as_str()).collect();
     let mut known: Vec<&str> = KEYS.iter().map(|k| k.name).collect();
     named.sort_unstable();
     known.sort_unstable();

@@ -58,6 +58,17 @@ pub fn fitted(tool: &Offer, arguments: &Value) -> Result<Value, AskError> {
 
 /// A value as its property is written.
 fn shaped(name: &str, property: &Value, value: &Value) -> Value {
+    // Some clients write every list and object as text.
+    let listed = || {
+        value
+            .as_str()
+            .and_then(|text| serde_json::from_str::<Value>(text.trim()).ok())
+    };
+    if property["type"] == "array"
+        && let Some(read @ (Value::Array(_) | Value::Object(_))) = listed()
+    {
+        return shaped(name, property, &read);
+    }
     let text = value.as_str().map(str::trim);
     if let (Some(text), Some(known)) = (text, property["enum"].as_array()) {
         let lower = json!(text.to_lowercase());
@@ -82,6 +93,19 @@ fn shaped(name: &str, property: &Value, value: &Value) -> Value {
             .into_iter()
             .flatten()
             .flat_map(|v| v.as_str().unwrap_or("").split(',').map(|part| Value::from(part.trim())))
+            .collect(),
+        // Numbers and truth values among texts.
+        (Some("array"), None) if value.is_array() => value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|v| {
+                if v.is_number() || v.is_boolean() {
+                    json!(v.to_string())
+                } else {
+                    v.clone()
+                }
+            })
             .collect(),
         // Bind values by name.
         (Some("array"), None) if value.is_object() => value

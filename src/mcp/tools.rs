@@ -3,6 +3,8 @@
 //! Schemas come from the declaration of the verbs' arguments ([`crate::query::args`]), with what a model does not need
 //! taken out. Verbs that are folded into another tool are answered under their own names too.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
@@ -61,26 +63,74 @@ const fn offer(name: &'static str, about: &'static str, takes: fn() -> Takes) ->
 }
 
 /// Shared flags that models are told of.
-const SHARED: [&str; 7] = ["limit", "since", "until", "level", "execution", "script", "cursor"];
+const SHARED: [&str; 6] = ["limit", "since", "level", "execution", "script", "cursor"];
+
+/// The longest that a query in the store's language may run: nobody else is there to stop it.
+const RAW_MAX: Duration = Duration::from_secs(60);
 
 /// What models are told of flags that several tools share, in fewer words than a person who reads it once.
-const IN_SHORT: [(&str, &str); 8] = [
-    ("limit", "Most items [default: 20]"),
-    ("since", "10m, 2h ago, yesterday, RFC 3339, epoch seconds"),
+const IN_SHORT: [(&str, &str); 15] = [
+    ("limit", "[20]"),
+    ("since", "2h, yesterday, RFC 3339"),
     ("until", "As since"),
-    ("level", "This and above: warning, ERROR, 25"),
-    ("execution", "Execution id, or last"),
-    ("script", "Script name"),
-    ("cursor", "next_cursor of the answer before"),
-    ("grep", "Regular expression on message and exception"),
+    ("level", "warning: and above"),
+    ("execution", "Run: id, script, last, last-failed"),
+    ("execution_id", "Run [last]"),
+    ("run", "[last-failed]"),
+    ("script", "Name"),
+    ("cursor", "next_cursor"),
+    ("grep", "Regex"),
+    ("fields", "host=web1, extra_data.n>5"),
+    ("bind", "name=value, JSON or text"),
+    ("days", "Of history [7]"),
+    ("by", "Of history: day, run, metadata.version"),
+    ("status", "Only this status"),
 ];
 
-static OFFERS: [Offer; 15] = [
+/// A switch that turns a tool to something near.
+fn switch(name: &str, about: &str) -> Value {
+    json!({name: {"type": "boolean", "description": about}})
+}
+
+/// The offer of `stats`, whose grouping has words of its own.
+fn stats_offer() -> Takes {
+    let mut takes = takes::<args::Stats>(&["by", "fields", "limit", "since", "level", "script"], json!({}));
+    takes.schema["properties"]["by"]["description"] =
+        json!("One or two of level, script, host, hour, day, any field; or template");
+    takes
+}
+
+static OFFERS: [Offer; 19] = [
+    offer(
+        "why",
+        "Why a run failed or took long, on one page: cause, what led to it, what differs from the last good run, fix.",
+        || takes::<args::Why>(&["run", "script"], json!({})),
+    ),
+    offer(
+        "changes",
+        "What is new (default 24h): errors, warnings, scripts that fail more, are slower, return little or did not run.",
+        || takes::<args::Changes>(&["since", "script"], json!({})),
+    ),
+    offer(
+        "errors",
+        "What failed, grouped: count, root cause, state (open, resolved, returned). With execution: that run's errors.",
+        || {
+            let more = switch("fixes", "Recorded fixes instead, and whether they held");
+            takes::<args::Errors>(&[&SHARED[..], &["fields", "new", "open"]].concat(), more)
+        },
+    ),
+    offer(
+        "similar",
+        "Was this error seen before, and how was it fixed? Takes its text, a pasted traceback, or an event's key.",
+        || takes::<args::Similar>(&["text", "script"], json!({})),
+    ),
     offer(
         "search",
-        "Full-text search of all logs, best match first; without text the newest events. One short line an event; the \
-         rest by get.",
-        || takes::<args::Search>(&[&SHARED[..], &["text", "sort", "grep"]].concat(), json!({})),
+        "Full text of all logs, best first; without text the newest. One short line an event, the rest by get.",
+        || {
+            let more = switch("learnings", "What scripts and agents learnt, instead of logs");
+            takes::<args::Search>(&[&SHARED[..], &["text", "sort", "grep"]].concat(), more)
+        },
     ),
     offer(
         "get",
@@ -88,41 +138,15 @@ static OFFERS: [Offer; 15] = [
         || takes::<args::Get>(&["key", "context"], json!({})),
     ),
     offer(
-        "errors",
-        "What failed, grouped by fingerprint: count, first and last seen, root cause, state (open, resolved, returned \
-         after its fix). With execution: each error of that run with what happened around it.",
-        || takes::<args::Errors>(&[&SHARED[..], &["fields", "new", "grep"]].concat(), json!({})),
-    ),
-    offer(
-        "similar",
-        "Has this error been seen before, and how was it fixed? Takes an error's text or an event's key; looks at all \
-         time.",
-        || takes::<args::Similar>(&["text", "limit", "script"], json!({})),
-    ),
-    offer(
-        "patterns",
-        "Messages grouped by template (numbers and ids masked), most frequent first.",
-        || takes::<args::Patterns>(&[&SHARED[..], &["fields"]].concat(), json!({})),
-    ),
-    offer(
-        "stats",
-        "Counts by one or two fields, or over time; without by, which scripts, hosts and levels there are.",
-        || takes::<args::Stats>(&[&SHARED[..], &["by", "fields"]].concat(), json!({})),
-    ),
-    offer(
         "runs",
-        "What ran: executions with status, start, duration, errors, metadata. With history=true: success rate and \
-         durations by day, run or version of a script, or of all scripts with the worst change first.",
+        "What ran: status, start, duration, errors, why it failed. history=true: rates and durations by day or version.",
         || {
             let history = takes::<args::History>(&["days", "by"], json!({}));
             let mut more = history.schema.get("properties").cloned().unwrap_or_default();
-            if let Some(map) = more.as_object_mut() {
-                map.insert(
-                    "history".into(),
-                    json!({"type": "boolean", "description": "Totals over days instead of runs"}),
-                );
+            if let (Some(map), Value::Object(switch)) = (more.as_object_mut(), switch("history", "Totals over days")) {
+                map.extend(switch);
             }
-            let names = ["limit", "since", "until", "script", "cursor", "fields", "status"];
+            let names = ["limit", "since", "script", "cursor", "fields", "status"];
             takes::<args::Runs>(&names, more)
         },
     ),
@@ -130,34 +154,21 @@ static OFFERS: [Offer; 15] = [
         "summary",
         "How one run went: counts by level, first and last error, learnings, frequent messages, silences.",
         || {
-            let include = json!({"include": {"type": "array", "items": {"enum": ["response", "graph"]},
-                "description": "Also its structured response, or how its events are related"}});
+            let include = json!({"include": {"type": "array",
+                "items": {"type": "string", "enum": ["response", "compare", "graph"]},
+                "description": "Also what it returned, how it differs from the last good run, its events' relations"}});
             takes::<args::Summary>(&["execution_id"], include)
         },
     ),
     offer(
-        "learnings",
-        "What scripts and agents learnt earlier; recurring=true for what was learnt more than once.",
-        || {
-            takes::<args::Learnings>(
-                &[
-                    "text",
-                    "min_confidence",
-                    "recurring",
-                    "limit",
-                    "since",
-                    "script",
-                    "cursor",
-                ],
-                json!({}),
-            )
-        },
+        "stats",
+        "How many, by one or two fields or over time; by=template groups messages; without by what exists.",
+        stats_offer,
     ),
     offer(
         "query",
-        "Ask the store in its own language (SQL on the embedded store, AQL on ArangoDB), read-only. Tables: log_events, \
-         script_runs, agent_learnings, log_causality.",
-        || takes::<args::Query>(&["text", "bind", "limit"], json!({})),
+        "SQL (AQL on ArangoDB), read-only. Tables: log_events, script_runs, agent_learnings, log_causality.",
+        || takes::<args::Query>(&["text", "bind", "limit", "cursor"], json!({})),
     ),
     Offer {
         writes: true,
@@ -182,25 +193,28 @@ static OFFERS: [Offer; 15] = [
             takes::<args::Fix>(&["target", "text", "rationale"], json!({}))
         })
     },
-    Offer {
-        hidden: true,
-        ..offer("history", "Totals over days.", || {
-            takes::<args::History>(&["name", "days", "by"], json!({}))
-        })
-    },
-    Offer {
-        hidden: true,
-        ..offer("response", "Newest response.", || {
-            takes::<args::Response>(&["name", "execution"], json!({}))
-        })
-    },
-    Offer {
-        hidden: true,
-        ..offer("graph", "Relations in a run.", || {
-            takes::<args::Graph>(&["execution_id"], json!({}))
-        })
-    },
+    folded("compare", || takes::<args::Compare>(&["first", "second"], json!({}))),
+    folded("fixes", || takes::<args::Fixes>(&["limit", "script"], json!({}))),
+    folded("patterns", || {
+        takes::<args::Patterns>(&[&SHARED[..], &["fields"]].concat(), json!({}))
+    }),
+    folded("learnings", || {
+        takes::<args::Learnings>(&["text", "min_confidence", "recurring"], json!({}))
+    }),
+    folded("history", || takes::<args::History>(&["name", "days", "by"], json!({}))),
+    folded("response", || {
+        takes::<args::Response>(&["name", "execution"], json!({}))
+    }),
+    folded("graph", || takes::<args::Graph>(&["execution_id"], json!({}))),
 ];
+
+/// A verb that another tool does, too: answered under its own name, and not listed.
+const fn folded(name: &'static str, takes: fn() -> Takes) -> Offer {
+    Offer {
+        hidden: true,
+        ..offer(name, "", takes)
+    }
+}
 
 /// The tools that are listed.
 #[must_use]
@@ -276,6 +290,11 @@ fn simple(mut property: Value) -> Value {
     }
     if let Some(Value::Array(values)) = map.get_mut("enum") {
         values.retain(|v| !v.is_null());
+        map.entry("type").or_insert_with(|| json!("string"));
+    }
+    // An object without any property is refused by some clients; its JSON as text is taken by all.
+    if map.get("type") == Some(&json!("object")) && map.get("properties").is_none_or(|p| p == &json!({})) {
+        map.insert("type".to_owned(), json!("string"));
     }
     property
 }
@@ -293,6 +312,18 @@ pub fn call<'r>(
 ) -> Result<Value, AskError> {
     let a = &fitted(tool, arguments)?;
     match tool.name {
+        "search" if asks(a, "learnings") => paged(&without(a, "learnings"), max, |a| learnt(ask, a)),
+        "errors" if asks(a, "fixes") => {
+            let names = ["limit", "since", "until", "script", "host", "cursor"];
+            paged(&only(a, &names), max, |a| Ok(fit::list(query::fixes(ask, &read(a)?)?)))
+        }
+        "stats" if by_template(a) => paged(&without(a, "by"), max, |a| {
+            Ok(fit::list(query::patterns(ask, &read(a)?)?))
+        }),
+        "why" => single(max, query::why(ask, &read(a)?)?.lean()),
+        "compare" => single(max, query::compare(ask, &read(a)?)?.lean()),
+        "changes" => paged(a, max, |a| Ok(fit::list(query::changes(ask, &read(a)?)?))),
+        "fixes" => paged(a, max, |a| Ok(fit::list(query::fixes(ask, &read(a)?)?))),
         "search" => paged(a, max, |a| {
             Ok(fit::list(query::search(ask, &read::<args::Search>(a)?)?))
         }),
@@ -328,21 +359,52 @@ pub fn call<'r>(
         "summary" => summary(ask, a, max),
         "response" => paged(a, max, |a| Ok(fit::list(query::response(ask, &read(a)?)?))),
         "graph" => single(max, query::graph(ask, &read(a)?)?.lean()),
-        "learnings" => paged(a, max, |a| {
-            Ok(match query::learnings(ask, &read(a)?)? {
-                learnings::Found::Each(answer) => fit::list(answer),
-                learnings::Found::Recurring(answer) => fit::list(answer),
-            })
-        }),
+        "learnings" => paged(a, max, |a| learnt(ask, a)),
         "query" => paged(a, max, |a| {
             let mut args: args::Query = read(a)?;
             args.which.limit = Some(args.which.limit.unwrap_or(50));
+            query::raw::within(&args, RAW_MAX)?;
             Ok(fit::list::<crate::store::search::RawRow>(query::query(ask, &args)?))
         }),
         "learn" => single(max, query::learn(ask, &read(a)?, &recorder())?.lean()),
         "fix" => single(max, query::fix(ask, &read(a)?, &recorder())?.lean()),
         other => Err(AskError::usage(format!("there is no tool {other}"))),
     }
+}
+
+/// Whether a switch is on.
+fn asks(arguments: &Value, switch: &str) -> bool {
+    arguments.get(switch).and_then(Value::as_bool) == Some(true)
+}
+
+/// Whether messages are to be grouped, not counted by a field.
+fn by_template(arguments: &Value) -> bool {
+    let words = ["template", "pattern", "message"];
+    let by = arguments.get("by").and_then(Value::as_array);
+    by.is_some_and(|by| by.len() == 1 && by.iter().any(|v| v.as_str().is_some_and(|v| words.contains(&v))))
+}
+
+fn without(arguments: &Value, name: &str) -> Value {
+    let mut rest = arguments.clone();
+    if let Some(map) = rest.as_object_mut() {
+        map.remove(name);
+    }
+    rest
+}
+
+fn only(arguments: &Value, names: &[&str]) -> Value {
+    let mut rest = arguments.clone();
+    if let Some(map) = rest.as_object_mut() {
+        map.retain(|name, _| names.contains(&name.as_str()));
+    }
+    rest
+}
+
+fn learnt(ask: &Asking<'_>, arguments: &Value) -> Result<Value, AskError> {
+    Ok(match query::learnings(ask, &read(arguments)?)? {
+        learnings::Found::Each(answer) => fit::list(answer),
+        learnings::Found::Recurring(answer) => fit::list(answer),
+    })
 }
 
 /// The arguments of a verb from JSON.
@@ -409,12 +471,24 @@ fn summary(ask: &Asking<'_>, a: &Value, max: usize) -> Result<Value, AskError> {
             newest.items.into_iter().next().map(|r| r.response).unwrap_or_default(),
         );
     }
+    if wants("compare") {
+        let asked = args::Compare {
+            first: Some(found.execution_id.clone()),
+            ..args::Compare::default()
+        };
+        match query::compare(ask, &asked) {
+            Ok(comparison) => add("compare", comparison.lean()),
+            // There is nothing to compare with: the summary stands alone.
+            Err(AskError::NotFound(why)) => add("compare", json!(why)),
+            Err(other) => return Err(other),
+        }
+    }
     if wants("graph") {
         let id = found.execution_id.clone();
         let graph = query::graph(
             ask,
             &args::Graph {
-                id,
+                id: Some(id),
                 ..args::Graph::default()
             },
         )?;
@@ -451,7 +525,8 @@ mod tests {
             }
             bytes += text.len() + offer.about.len();
         }
-        assert!(bytes < 8_000, "{bytes}");
+        // About four bytes a token: 1,500 of them, with the names.
+        assert!(bytes < 5_900, "{bytes}");
     }
 
     #[test]

@@ -8,6 +8,10 @@
 //! * `initialize` is completed where it leaves out what it should say. What comes before it is answered with an error.
 //! * A known method with parameters that do not fit is told so, not that its method is unknown.
 //! * A request that was cancelled is not answered.
+//! * An id that the protocol does not know (a fraction, null) is an invalid request, not a notification.
+//!
+//! The library drops `receive` whenever an answer is ready, and calls it again. What was read of a line by then stays in
+//! [`Wire::line`], and an error that is being written is written by a task of its own, so that neither is lost.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -17,7 +21,8 @@ use rmcp::model::{ClientRequest, ErrorCode, ErrorData, JsonRpcMessage, RequestId
 use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Stdin, Stdout};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Stdin, Stdout};
+use tokio::task::JoinSet;
 
 /// Methods whose parameters the library knows.
 const KNOWN: [&str; 9] = [
@@ -40,10 +45,13 @@ struct Open {
 }
 
 /// Standard input and output as the library wants them.
-pub struct Wire {
-    input: BufReader<Stdin>,
-    output: Arc<tokio::sync::Mutex<Stdout>>,
+pub struct Wire<R = Stdin, W = Stdout> {
+    input: BufReader<R>,
+    output: Arc<tokio::sync::Mutex<W>>,
+    /// What has been read of the next line.
     line: Vec<u8>,
+    /// Errors that are being written.
+    answers: JoinSet<io::Result<()>>,
     /// The rest of a batch.
     batch: VecDeque<Value>,
     open: Arc<Mutex<Open>>,
@@ -52,32 +60,39 @@ pub struct Wire {
 
 impl Wire {
     pub fn stdio() -> Wire {
+        Wire::new(tokio::io::stdin(), tokio::io::stdout())
+    }
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send + 'static> Wire<R, W> {
+    fn new(input: R, output: W) -> Wire<R, W> {
         Wire {
-            input: BufReader::new(tokio::io::stdin()),
-            output: Arc::new(tokio::sync::Mutex::new(tokio::io::stdout())),
+            input: BufReader::new(input),
+            output: Arc::new(tokio::sync::Mutex::new(output)),
             line: Vec::new(),
+            answers: JoinSet::new(),
             batch: VecDeque::new(),
             open: Arc::default(),
             begun: false,
         }
     }
 
-    /// The next JSON value; `None` at the end of the input.
+    /// The next JSON value; `None` at the end of the input. May be dropped at any await: it goes on where it was.
     async fn next(&mut self) -> Option<Result<Value, ErrorData>> {
         loop {
             if let Some(value) = self.batch.pop_front() {
                 return Some(Ok(value));
             }
-            self.line.clear();
             match self.input.read_until(b'\n', &mut self.line).await {
-                Ok(0) => return None,
+                Ok(0) if self.line.is_empty() => return None,
                 Ok(_) => {}
                 Err(e) => {
                     tracing::error!("standard input cannot be read: {e}");
                     return None;
                 }
             }
-            let line = self.line.trim_ascii();
+            let whole = std::mem::take(&mut self.line);
+            let line = whole.trim_ascii();
             let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
             if line.is_empty() {
                 continue;
@@ -94,6 +109,11 @@ impl Wire {
     fn message(&mut self, mut value: Value) -> Result<RxJsonRpcMessage<RoleServer>, Option<ErrorData>> {
         let method = value.get("method").and_then(Value::as_str).unwrap_or("").to_owned();
         let is_request = value.get("id").is_some();
+        if is_request && !method.is_empty() && id_of(&value).is_none() {
+            return Err(Some(invalid(
+                "the id of a request is a text or a whole number of 64 bits".to_owned(),
+            )));
+        }
         if method == "initialize" {
             complete(&mut value);
             self.begun = true;
@@ -170,7 +190,19 @@ fn id_of(value: &Value) -> Option<RequestId> {
     serde_json::from_value(value.get("id")?.clone()).ok()
 }
 
-async fn write(output: &tokio::sync::Mutex<Stdout>, message: &TxJsonRpcMessage<RoleServer>) -> io::Result<()> {
+/// The answer to what is no message: under its id as it was given where that can be one, else under none.
+fn refusal(wrong: &ErrorData, id: Option<&Value>) -> Value {
+    let id = id
+        .filter(|id| id.is_string() || id.is_number())
+        .cloned()
+        .unwrap_or_default();
+    json!({"jsonrpc": "2.0", "id": id, "error": wrong})
+}
+
+async fn write<W: AsyncWrite + Unpin>(
+    output: &tokio::sync::Mutex<W>,
+    message: &impl serde::Serialize,
+) -> io::Result<()> {
     let mut frame = serde_json::to_vec(message).map_err(io::Error::from)?;
     frame.push(b'\n');
     let mut output = output.lock().await;
@@ -178,7 +210,11 @@ async fn write(output: &tokio::sync::Mutex<Stdout>, message: &TxJsonRpcMessage<R
     output.flush().await
 }
 
-impl Transport<RoleServer> for Wire {
+impl<R, W> Transport<RoleServer> for Wire<R, W>
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     type Error = io::Error;
 
     fn send(
@@ -205,10 +241,15 @@ impl Transport<RoleServer> for Wire {
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
+            while let Some(written) = self.answers.join_next().await {
+                if !matches!(written, Ok(Ok(()))) {
+                    return None;
+                }
+            }
             let (id, wrong) = match self.next().await? {
                 Err(e) => (None, e),
                 Ok(value) => {
-                    let id = id_of(&value);
+                    let id = value.get("id").cloned();
                     match self.message(value) {
                         Ok(message) => return Some(message),
                         Err(None) => continue,
@@ -216,16 +257,103 @@ impl Transport<RoleServer> for Wire {
                     }
                 }
             };
-            if write(&self.output, &TxJsonRpcMessage::<RoleServer>::error(wrong, id))
-                .await
-                .is_err()
-            {
-                return None;
-            }
+            let (output, answer) = (Arc::clone(&self.output), refusal(&wrong, id.as_ref()));
+            self.answers.spawn(async move { write(&output, &answer).await });
         }
     }
 
     async fn close(&mut self) -> Result<(), io::Error> {
         self.output.lock().await.flush().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use tokio::io::DuplexStream;
+
+    use super::*;
+
+    /// A wire whose `receive` is dropped after each byte, as an answer that is ready has it dropped; what it received.
+    async fn bitten(input: &str) -> (Vec<RxJsonRpcMessage<RoleServer>>, String) {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let (output, mut answers): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 16);
+        let mut wire = Wire::new(server, output);
+        let mut received = Vec::new();
+        for byte in input.bytes() {
+            client.write_all(&[byte]).await.expect("the pipe is open");
+            let once = {
+                let mut receive = pin!(wire.receive());
+                poll_fn(|cx| {
+                    Poll::Ready(match receive.as_mut().poll(cx) {
+                        Poll::Ready(message) => message,
+                        Poll::Pending => None,
+                    })
+                })
+                .await
+            };
+            received.extend(once);
+            tokio::task::yield_now().await;
+        }
+        drop(client);
+        while let Some(message) = wire.receive().await {
+            received.push(message);
+        }
+        drop(wire);
+        let mut said = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut answers, &mut said)
+            .await
+            .expect("text");
+        (received, said)
+    }
+
+    const HELLO: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;
+
+    #[tokio::test]
+    async fn a_message_arrives_though_receiving_is_broken_off_at_every_byte() {
+        let ping = r#"{"jsonrpc":"2.0","id":"é","method":"ping"}"#;
+        let batch = r#"[{"jsonrpc":"2.0","id":7,"method":"ping"},{"jsonrpc":"2.0","id":8,"method":"ping"}]"#;
+        let (received, said) = bitten(&format!("{HELLO}\n{ping}\r\n\n{batch}\n{ping}")).await;
+        assert_eq!(received.len(), 5, "the last one without a line feed too");
+        assert_eq!(said, "");
+    }
+
+    #[tokio::test]
+    async fn each_error_is_answered_once_and_whole_though_receiving_is_broken_off() {
+        let (received, said) = bitten(&format!("{HELLO}\nno json\n{{\"id\":3}}\n{HELLO}\n{{}}\n")).await;
+        assert_eq!(received.len(), 2);
+        let answers: Vec<Value> = said.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+        let ids: Vec<&Value> = answers.iter().map(|a| &a["id"]).collect();
+        assert_eq!(ids, [&json!(null), &json!(3), &json!(null)]);
+    }
+
+    #[tokio::test]
+    async fn every_request_is_answered_whatever_its_id() {
+        let ids = [
+            "1.0",
+            "1e1",
+            "1.5",
+            "18446744073709551615",
+            "null",
+            "true",
+            "{\"a\":1}",
+            "[]",
+        ];
+        let lines: Vec<String> = ids
+            .iter()
+            .map(|id| format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ping\"}}\n"))
+            .collect();
+        let (received, said) = bitten(&format!("{HELLO}\n{}", lines.concat())).await;
+        assert_eq!(received.len(), 1);
+        let answers: Vec<Value> = said.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+        assert_eq!(answers.len(), ids.len(), "{said}");
+        for answer in &answers {
+            assert_eq!(answer["error"]["code"], -32600);
+            assert!(answer.get("id").is_some(), "{answer}");
+        }
+        assert_eq!(answers[3]["id"], json!(u64::MAX));
     }
 }

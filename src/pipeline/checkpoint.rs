@@ -1,18 +1,21 @@
 //! Checkpoints: what is settled becomes durable.
 //!
 //! One checkpoint is under way at a time, beside everything else. First the store is asked to make durable what it
-//! confirmed, then one atomic change moves the cursors. A change that could not be made is joined with what was settled
-//! since, and tried again; while the state cannot be written, nothing more is taken in.
+//! confirmed, then one atomic change moves the cursors. Where the store cannot do that now, what is to be spooled is
+//! spooled all the same, and the cursors follow later: until then a crash only repeats what was sent. A change that could
+//! not be made is joined with what was settled since, and tried again; while the state cannot be written, nothing more is
+//! taken in.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task;
 
+use super::committer::Committer;
 use super::driver::Driver;
-use super::ledger;
-use crate::state::{Change, Committed, State, StateError, blocking};
-use crate::store::{Sink, Store, WriteError};
+use super::durability::{Durable, Settled};
+use crate::state::{Change, Committed, DeadLetter, StateError};
+use crate::store::{Batch, Store, WriteError};
 use crate::telemetry::add;
 
 /// Settled batches become durable progress at this interval: a crash repeats at most what was sent in it.
@@ -21,58 +24,113 @@ const CHECKPOINT: Duration = Duration::from_millis(500);
 /// Where so many identities of files wait to be kept, they do not wait that long: they take much memory.
 const IDENTITIES: usize = 512;
 
-/// A state that cannot be written (a full disk) is tried again at this interval.
-const STATE_RETRY: Duration = Duration::from_secs(2);
+/// A state that cannot be written (a full disk) is tried again at this interval, and a store that could not make its
+/// records durable.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// How long a store is waited for that is to make its records durable.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same where something waits to be spooled, or the agent to end.
+pub(super) const LITTLE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What the next checkpoint writes; after a failure, what the last one could not.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub settled: Settled,
+    /// Batches to spool. Their progress is in `settled`.
+    pub spool: Vec<Arc<Batch>>,
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.settled.is_empty() && self.spool.is_empty() && self.dead_letters.is_empty()
+    }
+
+    /// Adds what came later.
+    fn join(&mut self, later: Pending) {
+        self.settled.join(later.settled);
+        self.spool.extend(later.spool);
+        self.dead_letters.extend(later.dead_letters);
+    }
+}
+
+/// Who could not make it durable.
+#[derive(Debug)]
+pub(super) enum Unsaved {
+    /// What was to be spooled is; cursors wait.
+    Store,
+    State,
+}
+
+/// What came of a checkpoint.
+pub(super) struct Saved {
+    /// What could not be made durable.
+    left: Pending,
+    /// Batches that are in the spool now.
+    spooled: Vec<Arc<Batch>>,
+    /// The spool may have room again.
+    frees: bool,
+    store: Result<(), WriteError>,
+    state: Result<Committed, StateError>,
+}
 
 impl Driver {
-    /// Begins to make durable what is settled, unless that is under way already.
-    pub(super) fn begin_checkpoint(&mut self, durable: bool) {
-        self.checkpoint_due = None;
+    /// Begins to make durable what is settled, unless that is under way already: then it stays due.
+    pub(super) fn begin_checkpoint(&mut self, durable: bool, patience: Duration) {
         if self.saving.is_some() {
             return;
         }
-        self.ledger.take_settled(&mut self.pending);
+        self.checkpoint_due = None;
+        self.ledger.take_settled(&mut self.pending.settled);
         if self.ledger.is_empty() {
             self.intake.settled();
         }
-        ledger::keep_all(&mut self.pending.runs, self.intake.keep_runs());
-        let change = std::mem::take(&mut self.pending);
-        let (store, state) = (Arc::clone(&self.store), Arc::clone(&self.state));
-        self.saving = Some(tokio::spawn(save(store, state, change, durable)));
+        let pending = std::mem::take(&mut self.pending);
+        let (store, committer) = (Arc::clone(&self.store), self.committer.clone());
+        self.saving = Some(tokio::spawn(save(store, committer, pending, durable, patience)));
     }
 
-    /// Takes in how a checkpoint ended. On failure everything stays for the next try; returns whether it worked.
-    pub(super) fn end_checkpoint(&mut self, ended: Result<Saved, task::JoinError>) -> bool {
+    /// Takes in how a checkpoint ended. What failed stays for the next try.
+    pub(super) fn end_checkpoint(&mut self, ended: Result<Saved, task::JoinError>) -> Result<(), Unsaved> {
         self.saving = None;
-        let Saved { change, result } = match ended {
+        let saved = match ended {
             Ok(saved) => saved,
-            Err(e) => {
-                // Only a panic gets here; what the change held is read or sent again.
-                tracing::error!("a checkpoint failed: {e}");
-                return false;
-            }
+            // What it held is lost to this process: only a new start reads it again.
+            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            Err(_) => return Err(Unsaved::State),
         };
-        match result {
-            Ok(committed) => {
-                self.saved(change, &committed);
-                true
-            }
+        let newer = std::mem::replace(&mut self.pending, saved.left);
+        self.pending.join(newer);
+        if saved.frees {
+            self.freed.notify_waiters();
+        }
+        if !saved.spooled.is_empty() {
+            self.spool_dry = false;
+        }
+        for batch in saved.spooled {
+            self.intake.recycle(batch);
+        }
+        match saved.state {
+            Ok(committed) => self.committed(&committed),
             Err(e) => {
-                let newer = std::mem::replace(&mut self.pending, change);
-                ledger::join(&mut self.pending, newer);
-                match e {
-                    Unsaved::Store(e) => {
-                        tracing::debug!("the store cannot make its records durable yet: {e}");
-                        self.checkpoint_due = Some(Instant::now() + STATE_RETRY);
-                    }
-                    Unsaved::State(e) => self.say_stuck(&e),
-                }
-                false
+                self.say_stuck(&e);
+                return Err(Unsaved::State);
             }
         }
+        if let Err(e) = saved.store {
+            tracing::debug!("the store cannot make its records durable yet: {e}");
+            self.checkpoint_due = Some(Instant::now() + RETRY);
+            return Err(Unsaved::Store);
+        }
+        if self.ledger.has_settled() || !self.pending.is_empty() {
+            self.checkpoint_soon();
+        }
+        Ok(())
     }
 
-    fn saved(&mut self, change: Change, committed: &Committed) {
+    fn committed(&mut self, committed: &Committed) {
         add(&self.counters.dropped, committed.letters_lost);
         if committed.letters_lost > 0 {
             tracing::error!(
@@ -80,21 +138,8 @@ impl Driver {
                 "old dead letters had to make room and are lost"
             );
         }
-        if change.spool_done.is_some() {
-            self.freed.notify_waiters();
-        }
-        if !change.spool.is_empty() {
-            self.spool_dry = false;
-        }
-        for batch in change.spool {
-            self.intake.recycle(batch);
-        }
-        if self.stuck {
+        if self.stuck.take().is_some() {
             tracing::info!("the state can be written again");
-        }
-        self.stuck = false;
-        if self.ledger.has_settled() || !self.pending.cursors.is_empty() || self.pending.spool_done.is_some() {
-            self.checkpoint_soon();
         }
     }
 
@@ -102,69 +147,79 @@ impl Driver {
     pub(super) fn checkpoint_soon(&mut self) {
         let now = Instant::now();
         let due = self.checkpoint_due.get_or_insert(now + CHECKPOINT);
-        if self.saving.is_none() && self.pending.remember.len() >= IDENTITIES {
+        if self.saving.is_none() && self.pending.settled.identities() >= IDENTITIES {
             *due = now;
         }
     }
 
-    /// Makes durable all that is settled now, and waits for it; returns whether it worked.
-    pub(super) async fn checkpoint(&mut self, durable: bool) -> bool {
+    /// Makes durable all that is settled now, and waits for it.
+    pub(super) async fn checkpoint(&mut self, durable: bool, patience: Duration) -> Result<(), Unsaved> {
         if let Some(saving) = self.saving.take() {
             let ended = saving.await;
-            self.end_checkpoint(ended);
+            // What failed is tried again now.
+            let _ = self.end_checkpoint(ended);
         }
-        self.begin_checkpoint(durable);
+        self.begin_checkpoint(durable, patience);
         match self.saving.take() {
             Some(saving) => {
                 let ended = saving.await;
                 self.end_checkpoint(ended)
             }
-            None => false,
+            None => Err(Unsaved::State),
         }
     }
 
-    /// The state could not be written or read: said once, tried again.
-    pub(super) fn say_stuck(&mut self, error: &StateError) {
-        if !self.stuck {
+    /// The state could not be written: said once, tried again.
+    fn say_stuck(&mut self, error: &StateError) {
+        if self.stuck.is_none() {
             tracing::error!("nothing more is taken in until the state can be written: {error}");
         }
-        self.stuck = true;
-        self.checkpoint_due = Some(Instant::now() + STATE_RETRY);
+        self.stuck = Some(error.to_string());
+        self.checkpoint_due = Some(Instant::now() + RETRY);
     }
 }
 
-/// A change that was to be made durable, and what came of it.
-pub(super) struct Saved {
-    change: Change,
-    result: Result<Committed, Unsaved>,
-}
-
-/// Who could not make it durable.
-enum Unsaved {
-    Store(WriteError),
-    State(StateError),
-}
-
-/// The store must not lose what it confirmed once cursors above it are durable, so it comes first. What is to be
-/// spooled waits for nothing.
-async fn save(store: Arc<Store>, state: Arc<State>, change: Change, durable: bool) -> Saved {
-    if change.spool.is_empty()
-        && let Err(e) = store.durable_barrier().await
-        && !durable
-    {
-        return Saved {
-            change,
-            result: Err(Unsaved::Store(e)),
-        };
+/// The store must not lose what it confirmed once cursors above it are durable, so it comes first.
+async fn save(store: Arc<Store>, committer: Committer, pending: Pending, durable: bool, patience: Duration) -> Saved {
+    let mut left = Pending::default();
+    let mut change = Change {
+        spool: pending.spool,
+        dead_letters: pending.dead_letters,
+        ..Change::default()
+    };
+    let patience = if change.spool.is_empty() {
+        patience
+    } else {
+        patience.min(LITTLE_PATIENCE)
+    };
+    let confirmed = match pending.settled.durable(&*store, patience).await {
+        Ok(durable) => {
+            durable.into_change(&mut change);
+            Ok(())
+        }
+        Err((settled, e)) => {
+            left.settled = settled;
+            Err(e)
+        }
+    };
+    let (mut change, state) = committer.commit(change, durable).await;
+    let frees = change.spool_done.is_some() && state.is_ok();
+    let mut spooled = Vec::new();
+    if state.is_ok() {
+        spooled = change.spool;
+    } else {
+        if confirmed.is_ok() {
+            left.settled = Durable::taken_from(&mut change).back();
+        }
+        left.spool = change.spool;
+        left.dead_letters = change.dead_letters;
     }
-    let change = Arc::new(change);
-    let committing = Arc::clone(&change);
-    let result = blocking(move || state.commit(&committing, durable))
-        .await
-        .map_err(Unsaved::State);
     Saved {
-        change: Arc::try_unwrap(change).unwrap_or_else(|shared| (*shared).clone()),
-        result,
+        left,
+        spooled,
+        frees,
+        store: confirmed,
+        state,
     }
 }
 

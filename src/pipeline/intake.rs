@@ -12,19 +12,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::batch::Formed;
-use super::extras;
+use super::parser::Parser;
 use super::recall::Recall;
 use crate::config;
-use crate::record::{self, Event, Key, Micros, Placed, Record, Rules};
-use crate::runs::{Liveness, ProcessId, Resolved, Tracker};
-use crate::source::{
-    Asked, Chunk, Closed, Cursor, Intake, Item, Loss, Room, Stream, StreamEntry, StreamId, StreamKind,
-};
+use crate::record::{self, Continues, Key, Micros, Record, Rules};
+use crate::runs::{Liveness, ProcessId, Tracker};
+use crate::source::{Asked, Chunk, Closed, Cursor, Intake, Loss, Room, Stream, StreamEntry, StreamId, StreamKind};
 use crate::store::Batch;
 use crate::telemetry::{Counters, add};
-
-/// `seq` of the first record of a stream that names no time: below all times, above all small numbers.
-const SEQ_WITHOUT_TIME: i64 = 1 << 40;
 
 /// Emptied batches that are kept: one for each that can be forming, waiting or on its way.
 const SPARE: usize = 4;
@@ -76,21 +71,6 @@ struct Inner {
     spare: Vec<Batch>,
 }
 
-/// Turns items into documents.
-struct Parser {
-    rules: Arc<Rules>,
-    tracker: Tracker,
-    host: String,
-    /// Ready-made beginnings of `source` objects, by stream.
-    sources: HashMap<StreamId, String>,
-    /// That of the stream at hand.
-    source: String,
-    /// The first part of the keys of the stream at hand.
-    home: u64,
-    resolved: Resolved,
-    now_text: String,
-}
-
 impl PipelineIntake {
     #[must_use]
     pub fn new(
@@ -101,16 +81,7 @@ impl PipelineIntake {
         counters: Arc<Counters>,
         now: fn() -> Micros,
     ) -> PipelineIntake {
-        let parser = Parser {
-            rules,
-            tracker,
-            host: host.to_owned(),
-            sources: HashMap::new(),
-            source: String::new(),
-            home: 0,
-            resolved: Resolved::default(),
-            now_text: String::new(),
-        };
+        let parser = Parser::new(rules, tracker, host);
         let inner = Inner {
             parser,
             forming: Formed::default(),
@@ -237,12 +208,19 @@ impl PipelineIntake {
                 .map(|at| at - settle),
             None => Some(i64::MAX),
         };
-        let n = self
-            .lock()
-            .parser
-            .tracker
-            .conclude((self.now)(), quiet, lost_after, liveness);
-        if n > 0 {
+        // What the system says of processes is read without the lock: readers of files and clients wait for that.
+        let asked = self.lock().parser.tracker.watched_processes();
+        let found: HashMap<(i64, Micros), Liveness> =
+            asked.iter().map(|id| ((id.pid, id.start), liveness(id))).collect();
+        // One that came meanwhile is asked about the next time.
+        let known = |id: &ProcessId| found.get(&(id.pid, id.start)).copied().unwrap_or(Liveness::Alive);
+        let mut inner = self.lock();
+        let tracker = &mut inner.parser.tracker;
+        let n = tracker.conclude((self.now)(), quiet, lost_after, known);
+        tracker.catch_up((self.now)());
+        let news = n > 0 || tracker.has_updates();
+        drop(inner);
+        if news {
             self.wake();
         }
         n
@@ -270,7 +248,9 @@ impl PipelineIntake {
 
     /// Exchanges the rules, after the configuration was read again.
     pub fn set_rules(&self, rules: Arc<Rules>) {
-        self.lock().parser.rules = rules;
+        let parser = &mut self.lock().parser;
+        parser.rules = rules;
+        parser.known.clear();
     }
 
     /// Counts what was read and is no record.
@@ -300,6 +280,7 @@ impl PipelineIntake {
                 .parser
                 .take(chunk, item, now, cursor, &mut formed.batch, &self.counters);
         }
+        inner.parser.end(chunk.stream);
         inner.parser.tracker.seal(&mut formed.batch.runs);
         Ok(formed)
     }
@@ -361,6 +342,7 @@ impl Intake for PipelineIntake {
                 news = true;
             }
         }
+        inner.parser.end(chunk.stream);
         add(&self.counters.bytes_read, chunk.data.len() as u64);
         inner.forming.progress.cursor(chunk.stream.id, *cursor);
         if !inner.forming.batch.is_empty() {
@@ -371,6 +353,13 @@ impl Intake for PipelineIntake {
             self.wake();
         }
         Ok(())
+    }
+
+    fn continues(&self, stream: &Stream) -> Continues {
+        match &stream.kind {
+            StreamKind::File { path } => self.lock().parser.rules.continues(path),
+            StreamKind::Socket { .. } => Continues::default(),
+        }
     }
 
     fn skip(&self, stream: &Arc<Stream>, cursor: Cursor, loss: Loss) {
@@ -425,103 +414,8 @@ impl Intake for PipelineIntake {
 
     fn forget(&self, id: StreamId) {
         let mut inner = self.lock();
-        inner.parser.sources.remove(&id);
+        inner.parser.known.remove(&id);
         inner.forming.progress.forget.push(id);
-    }
-}
-
-impl Parser {
-    /// Prepares for the items of one chunk.
-    fn begin(&mut self, stream: &Stream, now: Micros) {
-        self.now_text = record::format_time(now);
-        if self.sources.len() > 1024 {
-            self.sources.clear();
-        }
-        let source = self.sources.entry(stream.id).or_insert_with(|| source_prefix(stream));
-        self.source.clone_from(source);
-        self.home = record::home(&self.host, stream.head);
-    }
-
-    /// One item: parsed, placed, encoded into `batch`.
-    fn take(
-        &mut self,
-        chunk: &Chunk<'_>,
-        item: &Item,
-        now: Micros,
-        cursor: &mut Cursor,
-        batch: &mut Batch,
-        counters: &Counters,
-    ) {
-        let bytes = |from: u32, to: u32| chunk.data.get(from as usize..to as usize).unwrap_or_default();
-        let line = bytes(item.start, item.line_end);
-        let rest = bytes(item.line_end, item.end);
-        let mut rec = Record::default();
-        record::parse_into(&mut rec, line, rest, &self.rules);
-        let time = rec.time.unwrap_or(now);
-        cursor.seq = next_seq(cursor.seq, rec.time);
-        self.tracker
-            .resolve(&rec, &chunk.stream.script, time, now, &mut self.resolved);
-        if !self.rules.keeps(&rec) {
-            add(&counters.skipped, 1);
-            return;
-        }
-        let key = Key::new(self.home, item.offset, item.chain, item.number);
-        let placed = Placed {
-            key: &key,
-            time,
-            execution_id: &self.resolved.execution_id,
-            script_name: self.resolved.script_name.as_deref(),
-            host: &self.host,
-            source: &self.source,
-            offset: item.offset,
-            seq: cursor.seq,
-            ingested_at: &self.now_text,
-            whole: item.whole,
-        };
-        batch
-            .events
-            .push_with(|out| record::encode(&mut rec, &placed, &self.rules, out));
-        if matches!(rec.bound.event, Some(Event::Learning | Event::Fix | Event::Relation)) {
-            let place = extras::Place {
-                key: key.as_str(),
-                time,
-                execution_id: &self.resolved.execution_id,
-                script_name: self.resolved.script_name.as_deref(),
-                now: &self.now_text,
-            };
-            extras::add(batch, &rec, &place);
-        }
-        count_marks(&rec, counters);
-    }
-}
-
-fn count_marks(rec: &Record<'_>, counters: &Counters) {
-    let marks = &rec.marks;
-    add(&counters.unparsed, u64::from(marks.unparsed));
-    add(&counters.repaired, u64::from(marks.repaired));
-    add(&counters.truncated, u64::from(!marks.truncated.is_empty()));
-    add(&counters.redacted, u64::from(!marks.redacted.is_empty()));
-}
-
-/// The hybrid clock: the record's time if it is later than all before, else one more than the last.
-fn next_seq(last: i64, time: Option<Micros>) -> i64 {
-    let next = last.saturating_add(1).max(SEQ_WITHOUT_TIME);
-    time.map_or(next, |t| t.max(next))
-}
-
-/// The `source` object of a stream's records, up to the offset.
-fn source_prefix(stream: &Stream) -> String {
-    let name = serde_json::Value::from(stream.name.as_str());
-    match &stream.kind {
-        StreamKind::File { path } => {
-            format!(
-                "{{\"kind\":\"file\",\"path\":{},\"stream\":{name}",
-                serde_json::Value::from(path.as_str())
-            )
-        }
-        StreamKind::Socket { uid, pid } => {
-            format!("{{\"kind\":\"socket\",\"uid\":{uid},\"pid\":{pid},\"stream\":{name}")
-        }
     }
 }
 

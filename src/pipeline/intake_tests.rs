@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::{Settings, Sources};
+use crate::source::Item;
 use crate::source::chain;
 use crate::telemetry::get;
 

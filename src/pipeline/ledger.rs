@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::durability::Settled;
 use crate::source::{Cursor, StreamEntry, StreamId};
 use crate::state::{Change, SpoolId};
 
@@ -32,25 +33,21 @@ impl Progress {
         put(&mut self.cursors, id, cursor);
     }
 
+    /// Adds what a later batch makes true; it replaces what came earlier.
+    pub fn join(&mut self, later: Progress) {
+        put_all(&mut self.cursors, later.cursors);
+        remember_all(&mut self.remember, later.remember);
+        self.forget.extend(later.forget);
+        self.spool_done = self.spool_done.max(later.spool_done);
+    }
+
     /// Adds this to a change; what comes later replaces what came earlier.
-    pub fn merge_into(self, change: &mut Change) {
+    pub(super) fn merge_into(self, change: &mut Change) {
         put_all(&mut change.cursors, self.cursors);
         remember_all(&mut change.remember, self.remember);
         change.forget.extend(self.forget);
         change.spool_done = change.spool_done.max(self.spool_done);
     }
-}
-
-/// Adds a later change to an earlier one that could not be made.
-pub fn join(change: &mut Change, later: Change) {
-    put_all(&mut change.cursors, later.cursors);
-    remember_all(&mut change.remember, later.remember);
-    change.forget.extend(later.forget);
-    change.socket_streams.extend(later.socket_streams);
-    keep_all(&mut change.runs, later.runs);
-    change.spool.extend(later.spool);
-    change.spool_done = change.spool_done.max(later.spool_done);
-    change.dead_letters.extend(later.dead_letters);
 }
 
 /// Sets a stream's cursor in a short list; the stream written last is looked at first.
@@ -112,32 +109,41 @@ pub fn keep_all(list: &mut Vec<(String, Option<Vec<u8>>)>, newer: Vec<(String, O
     });
 }
 
+/// By what a batch is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The store has confirmed it.
+    Store,
+    /// It goes into the spool with the next change.
+    Spool,
+}
+
 #[derive(Debug, Default)]
 pub struct Ledger {
     first: Ticket,
-    /// (settled, what it makes true)
-    open: VecDeque<(bool, Progress)>,
+    /// (by what it is settled, what it makes true)
+    open: VecDeque<(Option<By>, Progress)>,
 }
 
 impl Ledger {
     /// Enters the next batch.
     pub fn enter(&mut self, progress: Progress) -> Ticket {
-        self.open.push_back((false, progress));
+        self.open.push_back((None, progress));
         self.first + self.open.len() as Ticket - 1
     }
 
     /// Marks a batch as settled. Unknown tickets are ignored: they were settled before.
-    pub fn settle(&mut self, ticket: Ticket) {
+    pub fn settle(&mut self, ticket: Ticket, by: By) {
         let i = ticket.checked_sub(self.first).and_then(|i| usize::try_from(i).ok());
         if let Some(entry) = i.and_then(|i| self.open.get_mut(i)) {
-            entry.0 = true;
+            entry.0.get_or_insert(by);
         }
     }
 
     /// Whether a checkpoint would have anything to write.
     #[must_use]
     pub fn has_settled(&self) -> bool {
-        self.open.front().is_some_and(|(settled, _)| *settled)
+        self.open.front().is_some_and(|(settled, _)| settled.is_some())
     }
 
     /// Whether every batch is settled and taken.
@@ -146,12 +152,16 @@ impl Ledger {
         self.open.is_empty()
     }
 
-    /// Moves what is settled at the front into `change`.
-    pub fn take_settled(&mut self, change: &mut Change) {
+    /// Moves what is settled at the front into `settled`.
+    pub fn take_settled(&mut self, settled: &mut Settled) {
         while self.has_settled() {
-            if let Some((_, progress)) = self.open.pop_front() {
-                self.first += 1;
-                progress.merge_into(change);
+            let Some((by, progress)) = self.open.pop_front() else {
+                return;
+            };
+            self.first += 1;
+            match by {
+                Some(By::Spool) => settled.spooled(progress),
+                Some(By::Store) | None => settled.confirmed(progress),
             }
         }
     }
@@ -173,16 +183,30 @@ mod tests {
         p
     }
 
+    /// The change that spooled progress becomes.
+    fn spooled(settled: Settled) -> Change {
+        let mut change = Change::default();
+        let durable = futures_util::FutureExt::now_or_never(
+            settled.durable(&crate::store::memory::MemoryStore::default(), std::time::Duration::ZERO),
+        );
+        durable
+            .expect("nothing is waited for")
+            .expect("nothing rests on a store")
+            .into_change(&mut change);
+        change
+    }
+
     #[test]
     fn a_cursor_does_not_pass_an_unsettled_batch() {
         let mut ledger = Ledger::default();
         let (a, b) = (ledger.enter(at(10)), ledger.enter(at(20)));
-        ledger.settle(b);
-        let mut change = Change::default();
-        ledger.take_settled(&mut change);
-        assert!(change.cursors.is_empty());
-        ledger.settle(a);
-        ledger.take_settled(&mut change);
+        ledger.settle(b, By::Spool);
+        let mut settled = Settled::default();
+        ledger.take_settled(&mut settled);
+        assert!(settled.is_empty());
+        ledger.settle(a, By::Spool);
+        ledger.take_settled(&mut settled);
+        let change = spooled(settled);
         assert_eq!(
             change.cursors,
             [(
@@ -241,12 +265,12 @@ mod tests {
     fn a_ticket_settled_twice_changes_nothing() {
         let mut ledger = Ledger::default();
         let a = ledger.enter(at(10));
-        ledger.settle(a);
-        ledger.take_settled(&mut Change::default());
+        ledger.settle(a, By::Store);
+        ledger.take_settled(&mut Settled::default());
         let b = ledger.enter(at(20));
-        ledger.settle(a);
+        ledger.settle(a, By::Store);
         assert!(!ledger.has_settled());
-        ledger.settle(b);
+        ledger.settle(b, By::Store);
         assert!(ledger.has_settled());
     }
 }

@@ -24,7 +24,8 @@
 //! [`ledger::Ledger`] keeps what a batch makes true once it is settled (cursors, identities, open runs), in ticket
 //! order. A *checkpoint* makes everything durable up to the first batch that is not settled, in one atomic change.
 //! What comes after it is only repeated after a crash, and keys make repeats harmless; so checkpoints come at
-//! intervals, not with every batch.
+//! intervals, not with every batch. What only the store's word stands for passes the store's barrier before a cursor
+//! moves ([`durability`]), and all changes of the state are made by one thread, in order ([`committer`]).
 //!
 //! # Failure
 //!
@@ -41,13 +42,17 @@
 //! Nothing by a crash of the agent, save one case: an unlinked file that only this process held open is gone with it,
 //! as far as it had not been read and settled.
 
+mod actions;
 pub mod backoff;
 pub mod batch;
 mod checkpoint;
+pub mod committer;
 pub mod driver;
+mod durability;
 pub mod extras;
 pub mod intake;
 pub mod ledger;
+mod parser;
 pub mod recall;
 
 use std::time::{Duration, Instant};

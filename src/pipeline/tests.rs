@@ -3,11 +3,14 @@
 //! A failing schedule prints its seed; `LOGAGENT_TEST_SEED=N cargo test --lib pipeline` replays that one alone.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::config;
-use crate::pipeline::ledger::{Ledger, Progress};
+use crate::pipeline::durability::Settled;
+use crate::pipeline::durability::tests::Weak;
+use crate::pipeline::ledger::{By, Ledger, Progress};
 use crate::source::Cursor;
 use crate::state::Change;
 
@@ -195,7 +198,13 @@ struct World {
     held: VecDeque<Load>,
     flying: Vec<(Action, Option<Load>)>,
     spool: VecDeque<std::ops::Range<u64>>,
+    /// Taken out of the spool and stored, but still in its files; and how many were before them.
+    unsettled_spool: VecDeque<std::ops::Range<u64>>,
+    spool_done: u64,
+    settled: Settled,
     stored: BTreeSet<u64>,
+    /// What of it survives a power cut.
+    synced: BTreeSet<u64>,
     /// What survives a crash.
     cursor: u64,
     up: bool,
@@ -223,7 +232,11 @@ impl World {
             held: VecDeque::new(),
             flying: Vec::new(),
             spool: VecDeque::new(),
+            unsettled_spool: VecDeque::new(),
+            spool_done: 0,
+            settled: Settled::default(),
             stored: BTreeSet::new(),
+            synced: BTreeSet::new(),
             cursor: 0,
             up: true,
         }
@@ -269,12 +282,12 @@ impl World {
             Action::Spool => {
                 while let Some((ticket, range)) = self.held.pop_front() {
                     self.spool.push_back(range);
-                    self.ledger.settle(ticket);
+                    self.ledger.settle(ticket, By::Spool);
                 }
                 while self.read < self.made {
                     let (ticket, range) = self.enter();
                     self.spool.push_back(range);
-                    self.ledger.settle(ticket);
+                    self.ledger.settle(ticket, By::Spool);
                 }
                 return self.checkpoint();
             }
@@ -305,8 +318,15 @@ impl World {
         };
         self.core.finished(action, outcome, self.now, random);
         match (load, ok, action) {
-            (Some(_), true, Action::SendSpooled) => drop(self.spool.pop_front()),
-            (Some((ticket, _)), true, _) => self.ledger.settle(ticket),
+            (Some(_), true, Action::SendSpooled) => {
+                self.unsettled_spool.extend(self.spool.pop_front());
+                let ticket = self.ledger.enter(Progress {
+                    spool_done: Some(self.spool_done + self.unsettled_spool.len() as u64),
+                    ..Progress::default()
+                });
+                self.ledger.settle(ticket, By::Store);
+            }
+            (Some((ticket, _)), true, _) => self.ledger.settle(ticket, By::Store),
             (Some((ticket, range)), false, Action::SendHeld | Action::SendLive) => {
                 let at = self.held.partition_point(|(t, _)| *t < ticket);
                 self.held.insert(at, (ticket, range));
@@ -316,17 +336,39 @@ impl World {
     }
 
     fn checkpoint(&mut self) {
+        self.ledger.take_settled(&mut self.settled);
+        let store = Weak(AtomicU32::new(u32::from(!self.up)));
+        let asked = std::mem::take(&mut self.settled).durable(&store, Duration::from_secs(1));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let durable = match runtime.expect("a runtime").block_on(asked) {
+            Ok(durable) => durable,
+            Err((settled, _)) => {
+                self.settled = settled;
+                return;
+            }
+        };
+        if self.up {
+            self.synced.clone_from(&self.stored);
+        }
         let mut change = Change::default();
-        self.ledger.take_settled(&mut change);
+        durable.into_change(&mut change);
         for (_, cursor) in change.cursors {
             assert!(cursor.offset >= self.cursor, "a cursor never goes back");
             self.cursor = cursor.offset;
         }
-        let spooled: BTreeSet<u64> = self.spool.iter().cloned().flatten().collect();
+        // What was taken out of the spool is gone from it only now.
+        while change.spool_done.is_some_and(|done| self.spool_done < done) {
+            self.unsettled_spool.pop_front();
+            self.spool_done += 1;
+        }
+        let spooled: BTreeSet<u64> = (self.spool.iter().chain(&self.unsettled_spool))
+            .cloned()
+            .flatten()
+            .collect();
         for n in 0..self.cursor {
             assert!(
-                self.stored.contains(&n) || spooled.contains(&n),
-                "record {n} is below the cursor and nowhere"
+                self.synced.contains(&n) || spooled.contains(&n),
+                "record {n} is below the cursor, and a power cut would leave it nowhere"
             );
         }
     }
@@ -334,9 +376,19 @@ impl World {
     fn crash(&mut self) {
         self.core = core(config::WhenFull::Block);
         self.ledger = Ledger::default();
+        self.settled = Settled::default();
         self.held.clear();
         self.flying.clear();
+        for range in self.unsettled_spool.drain(..).rev() {
+            self.spool.push_front(range);
+        }
         self.read = self.cursor;
+    }
+
+    /// The store falls back to what it has synced.
+    fn power_cut(&mut self) {
+        self.stored.clone_from(&self.synced);
+        self.crash();
     }
 
     fn run(&mut self) {
@@ -351,7 +403,11 @@ impl World {
                 15 => self.checkpoint(),
                 16 => self.up = self.next(3) > 0,
                 17 => self.fragile = self.next(2) == 0,
-                18 if self.next(10) == 0 => self.crash(),
+                18 => match self.next(20) {
+                    0 => self.crash(),
+                    1 => self.power_cut(),
+                    _ => {}
+                },
                 _ => {
                     let wait = self.next(3000);
                     self.now += Duration::from_millis(wait);

@@ -4,11 +4,14 @@
 //! (serde fills it from JSON, schemars makes its schema from the same comments). What only a terminal can show
 //! ([`Show`]) stands apart, so that tools are not told about colours.
 
+mod story;
+
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::lenient::{one_or_many, text_or_json};
+pub use story::{Changes, Compare, Export, ExportFormat, ExportWhat, Fixes, Mcp, Why};
 
 /// Which records a verb looks at: the flags that all reading verbs share.
 #[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -38,8 +41,8 @@ pub struct Which {
     /// This level and above: warning, ERROR, 25
     #[arg(short = 'l', long, value_name = "LEVEL", help_heading = "Which records")]
     pub level: Option<String>,
-    /// Only this execution; "last" stands for the newest run
-    #[arg(short = 'e', long, value_name = "ID", help_heading = "Which records")]
+    /// Only this run: its id or the beginning of it, a script (its newest run), last, last-failed
+    #[arg(short = 'e', long, value_name = "RUN", help_heading = "Which records")]
     pub execution: Option<String>,
     /// Only this script
     #[arg(short = 's', long, value_name = "NAME", help_heading = "Which records")]
@@ -159,6 +162,15 @@ pub struct Errors {
     /// Only errors first seen ever within the window
     #[arg(long)]
     pub new: bool,
+    /// Only errors that nobody has fixed
+    #[arg(long)]
+    pub open: bool,
+    /// Only errors that came back after their fix
+    #[arg(long)]
+    pub returned: bool,
+    /// Only errors that were fixed and have not come back
+    #[arg(long)]
+    pub resolved: bool,
     /// With an execution: how far around each error its surroundings reach [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub context: Option<String>,
@@ -255,6 +267,14 @@ pub struct Runs {
     /// Only runs of this status
     #[arg(long, value_enum, ignore_case = true)]
     pub status: Option<RunStatus>,
+    /// Only runs of which no end is known: running, lost
+    #[arg(long)]
+    #[schemars(skip)]
+    pub unfinished: bool,
+    /// Keep printing runs as they begin and end
+    #[arg(short = 'f', long)]
+    #[schemars(skip)]
+    pub follow: bool,
     /// Further columns of the table: metadata.version, host, error
     #[arg(long, value_delimiter = ',', value_name = "FIELD[,FIELD]")]
     #[schemars(skip)]
@@ -267,10 +287,10 @@ pub struct Runs {
 /// Arguments of `summary`.
 #[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default)]
 pub struct Summary {
-    /// The execution's id; "last" stands for the newest run
-    #[arg(value_name = "EXECUTION")]
-    #[serde(rename = "execution_id", alias = "execution")]
-    pub id: String,
+    /// The run: its id or the beginning of it, a script (its newest run), last, last-failed [default: last]
+    #[arg(value_name = "RUN")]
+    #[serde(rename = "execution_id", alias = "execution", default)]
+    pub id: Option<String>,
     /// Also keep the summary as a memory of type execution_summary
     #[arg(long)]
     #[serde(default)]
@@ -298,6 +318,9 @@ pub struct History {
     /// How many days back [default: 7]
     #[arg(long, value_name = "N")]
     pub days: Option<u32>,
+    /// Only runs of this status
+    #[arg(long, value_enum, ignore_case = true)]
+    pub status: Option<RunStatus>,
     /// Rows: day, run, or a field of the runs such as metadata.version [default: day]
     #[arg(long, value_name = "day|run|FIELD")]
     pub by: Option<String>,
@@ -409,10 +432,10 @@ pub enum GraphFormat {
 /// Arguments of `graph`.
 #[derive(Args, Deserialize, JsonSchema, Clone, Debug, Default)]
 pub struct Graph {
-    /// The execution's id; "last" stands for the newest run
-    #[arg(value_name = "EXECUTION")]
-    #[serde(rename = "execution_id", alias = "execution")]
-    pub id: String,
+    /// The run: its id or the beginning of it, a script (its newest run), last, last-failed [default: last]
+    #[arg(value_name = "RUN")]
+    #[serde(rename = "execution_id", alias = "execution", default)]
+    pub id: Option<String>,
     /// text, json, dot, mermaid or svg
     #[arg(long, value_enum)]
     #[serde(default)]
@@ -462,19 +485,7 @@ pub struct Query {
     pub timeout: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
-    #[schemars(skip)]
     pub which: Which,
-}
-
-/// Arguments of `mcp`.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Mcp {
-    /// Also offer the tools that write: learn and fix
-    #[arg(long)]
-    pub allow_write: bool,
-    /// The longest answer, in tokens of about three bytes
-    #[arg(long, value_name = "N", default_value_t = 8000)]
-    pub max_tokens: usize,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::errors::root_cause;
 use super::events::{lean as lean_event, resolve};
+use super::failures::leave_out;
 use super::render::paint::{Cell, Style, cell, gist, plain, short};
 use super::render::{Paint, Row};
 use super::scope::{Scope, hints};
@@ -36,11 +37,12 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
-/// Each error of the scope's execution, with the events within `reach` microseconds of it.
+/// Each error of the scope's execution; with `all` each with the events within `reach` microseconds of it, else only the
+/// last one, which ended the run. An end that says no more than that the run failed belongs to the error that it repeats.
 ///
 /// # Errors
 /// Those of the store.
-pub fn surrounded(ask: &Asking<'_>, scope: &Scope, reach: i64) -> Result<Answer<Surrounded>, AskError> {
+pub fn surrounded(ask: &Asking<'_>, scope: &Scope, reach: i64, all: bool) -> Result<Answer<Surrounded>, AskError> {
     let page = ask.store.events(&EventAsk {
         filter: scope.filter.clone(),
         words: None,
@@ -63,7 +65,12 @@ pub fn surrounded(ask: &Asking<'_>, scope: &Scope, reach: i64) -> Result<Answer<
         })
         .collect();
     resolve(ask, items.iter_mut().map(|i| &mut i.event))?;
-    gather(ask, &scope.filter.executions, reach, &mut items)?;
+    let repeated = leave_out(&mut items, |i| &i.event) as u64;
+    if all {
+        gather(ask, &scope.filter.executions, reach, &mut items)?;
+    } else if let Some(last) = last(&mut items, scope) {
+        gather(ask, &scope.filter.executions, reach, std::slice::from_mut(last))?;
+    }
     let after = items.last().map(|i| After::Position {
         timestamp: i.event.timestamp.clone(),
         seq: i.event.seq.unwrap_or(0),
@@ -78,11 +85,20 @@ pub fn surrounded(ask: &Asking<'_>, scope: &Scope, reach: i64) -> Result<Answer<
         next_cursor: scope.go_on(page.more, after),
         truncated: page.more,
         items,
-        total: page.total,
+        total: page.total.map(|t| t.saturating_sub(repeated)),
         window: scope.window.clone(),
         hints,
         extra: Vec::new(),
     })
+}
+
+/// The error that ended the run, where it is on this page.
+fn last<'i>(items: &'i mut [Surrounded], scope: &Scope) -> Option<&'i mut Surrounded> {
+    match (scope.oldest_first, &scope.after) {
+        (false, None) => items.first_mut(),
+        (false, Some(_)) => None,
+        (true, _) => items.last_mut(),
+    }
 }
 
 /// An execution without errors is good news, unless it does not exist.

@@ -1,7 +1,8 @@
 //! Cursors: where an answer ended, as text that a person can pass on.
 //!
 //! A cursor pins the window (`10m` ago moves on, the next page must not), and where pages are counted off, what was
-//! stored when the first was asked for (what arrives meanwhile would shift them). It carries a digest of the arguments,
+//! stored when the first was asked for (what arrives meanwhile would shift them). The order of a ranking shifts all the
+//! same, since how rare a word is depends on everything stored: there the cursor also knows what was shown. It carries a digest of the arguments,
 //! so that one of another question is refused instead of giving a page of nothing. Its content is not part of the
 //! interface.
 //!
@@ -30,6 +31,17 @@ pub struct Cursor {
     /// What was stored when the first page was asked for.
     pub stored: Option<i64>,
     pub after: After,
+    /// Hashes of what was shown, as many as [`After::Offset`] says, where that is known; see [`mark`].
+    pub shown: Vec<u32>,
+}
+
+/// So much that was shown is remembered; behind it pages are counted off.
+pub const SHOWN_MAX: usize = 5_000;
+
+/// The hash by which a cursor knows an item again.
+#[must_use]
+pub fn mark(key: &str) -> u32 {
+    (xxhash_rust::xxh3::xxh3_64(key.as_bytes()) & 0xFFFF_FFFF) as u32
 }
 
 /// A digest of anything that tells one question from another.
@@ -43,6 +55,8 @@ const UNTIL: u8 = 2;
 const POSITION: u8 = 4;
 /// The sequence number is not the time in microseconds, and stands for itself.
 const SEQ: u8 = 8;
+/// Of a count: it stands as the hashes of what was shown.
+const SHOWN: u8 = SEQ;
 /// The key is packed.
 const PACKED: u8 = 16;
 /// The time is not one of ours in form, and stands as text, its length before it.
@@ -65,6 +79,10 @@ impl Cursor {
             }
         }
         match &self.after {
+            After::Offset(_) if !self.shown.is_empty() => {
+                flags |= SHOWN;
+                out.extend(self.shown.iter().flat_map(|hash| hash.to_le_bytes()));
+            }
             After::Offset(n) => {
                 let bytes = n.to_le_bytes();
                 let used = bytes.len() - n.leading_zeros() as usize / 8;
@@ -130,6 +148,18 @@ fn parts(bytes: &[u8]) -> Option<Cursor> {
         false => Some(None),
     };
     let (since, until, stored) = (time(SINCE)?, time(UNTIL)?, time(STORED)?);
+    if !has(POSITION) && has(SHOWN) {
+        let (hashes, left) = rest.as_chunks();
+        let shown: Vec<u32> = hashes.iter().map(|h| u32::from_le_bytes(*h)).collect();
+        return left.is_empty().then_some(Cursor {
+            digest,
+            since,
+            until,
+            stored,
+            after: After::Offset(shown.len() as u64),
+            shown,
+        });
+    }
     if !has(POSITION) {
         let mut n = [0; 8];
         n.get_mut(..rest.len())?.copy_from_slice(rest);
@@ -139,6 +169,7 @@ fn parts(bytes: &[u8]) -> Option<Cursor> {
             until,
             stored,
             after: After::Offset(u64::from_le_bytes(n)),
+            shown: Vec::new(),
         });
     }
     let (timestamp, micros) = if has(TEXT) {
@@ -168,6 +199,7 @@ fn parts(bytes: &[u8]) -> Option<Cursor> {
         until,
         stored,
         after: After::Position { timestamp, seq, key },
+        shown: Vec::new(),
     })
 }
 
@@ -254,6 +286,7 @@ mod tests {
                 until: None,
                 stored: matches!(after, After::Offset(_)).then_some(1_000_000),
                 after,
+                shown: Vec::new(),
             };
             let text = cursor.encode();
             assert_eq!(Cursor::decode(&text, digest(&"search boom")).ok(), Some(cursor));
@@ -263,6 +296,15 @@ mod tests {
                 let _ = Cursor::decode(&text[..end], digest(&"search boom"));
             }
         }
+        let ranked = Cursor {
+            digest: 7,
+            since: None,
+            until: Some(5),
+            stored: Some(9),
+            after: After::Offset(3),
+            shown: vec![mark("a"), mark("b"), 0],
+        };
+        assert_eq!(Cursor::decode(&ranked.encode(), 7).ok(), Some(ranked));
         assert!(Cursor::decode("nonsense", 0).is_err());
         assert!(Cursor::decode("", 0).is_err());
     }

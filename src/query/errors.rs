@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::args::Errors;
 use super::around::{Surrounded, surrounded};
+use super::failures::repeats;
+use super::proof::{Proof, proof};
 use super::render::lean::seconds;
 use super::render::paint::{Style, plain, short, short_key};
 use super::render::{Paint, Row};
@@ -71,6 +73,14 @@ pub struct ErrorGroup {
     pub resolved_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix_description: Option<String>,
+    /// Who recorded the fix, and on which host, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_author: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_host: Option<String>,
+    /// Whether the newest fix held.
+    #[serde(flatten)]
+    pub proof: Option<Proof>,
 }
 
 /// What `errors` found: groups, or the errors of one execution.
@@ -92,23 +102,44 @@ pub fn errors(ask: &Asking<'_>, args: &Errors) -> Result<Found, AskError> {
     // By its flag an execution narrows; surroundings make it the one that is asked about.
     let by_flag = which.execution.as_ref().filter(|_| args.context.is_some());
     let named = names.first().or(by_flag);
-    let named = named.map(|name| super::runs::execution(ask, name)).transpose()?;
+    let named = named
+        .map(|name| super::naming::execution(ask, Some(name), &which))
+        .transpose()?;
     if args.context.is_some() && named.is_none() {
         return Err(AskError::usage("--context is for the errors of one execution: name it"));
     }
     if named.is_some() {
         which.execution = named.clone();
     }
-    let mut scope = Scope::of(ask, &which, &("errors", args.new), fields, Some(DAY))?;
+    let chosen = chosen(args);
+    if named.is_some() && (args.new || !chosen.is_empty()) {
+        return Err(AskError::usage(
+            "--new, --open, --returned and --resolved choose among groups: narrow these to a run with -e RUN",
+        ));
+    }
+    let mut scope = Scope::of(ask, &which, &("errors", args.new, &chosen), fields, Some(DAY))?;
     scope.filter.min_level = Some(scope.filter.min_level.unwrap_or(ERROR).max(ERROR));
     if named.is_some() {
+        let asked = args.context.is_some();
         let context = args.context.as_deref().unwrap_or("5s");
         let reach = duration(context)
             .ok_or_else(|| AskError::usage(format!("--context: cannot read the duration '{context}': try 5s")))?;
-        return surrounded(ask, &scope, reach).map(Found::Single);
+        return surrounded(ask, &scope, reach, asked).map(Found::Single);
     }
     scope.pin(ask)?;
-    groups(ask, &scope, args.new).map(Found::Groups)
+    groups(ask, &scope, args.new, &chosen).map(Found::Groups)
+}
+
+/// The states that are asked for; none for all.
+fn chosen(args: &Errors) -> Vec<State> {
+    [
+        (args.open, State::Open),
+        (args.returned, State::Returned),
+        (args.resolved, State::Resolved),
+    ]
+    .into_iter()
+    .filter_map(|(asked, state)| asked.then_some(state))
+    .collect()
 }
 
 /// A group while it is counted.
@@ -125,6 +156,7 @@ struct Tally {
 
 fn tally(ask: &Asking<'_>, filter: &Filter) -> Result<HashMap<String, Tally>, AskError> {
     let mut groups: HashMap<String, Tally> = HashMap::new();
+    let repeats = repeats(ask, filter)?;
     let field = |name: &str| By::Field(vec![name.to_owned()]);
     let question = CountAsk {
         filter: filter.clone(),
@@ -134,11 +166,19 @@ fn tally(ask: &Asking<'_>, filter: &Filter) -> Result<HashMap<String, Tally>, As
     ask.store.counts(&question, &mut |row: Count| {
         let mut by = row.by.into_iter();
         let print = by.next().flatten().unwrap_or_default();
+        let repeated = match by.as_slice() {
+            [_, Some(id)] => repeats.of(&print, id),
+            _ => 0,
+        };
+        let count = row.count.saturating_sub(repeated);
+        if count == 0 {
+            return true;
+        }
         if groups.len() >= GROUPS_MAX && !groups.contains_key(&print) {
             return true;
         }
         let group = groups.entry(print).or_default();
-        group.count += row.count;
+        group.count += count;
         if row.last > group.last {
             group.last.clone_from(&row.last);
         }
@@ -158,17 +198,27 @@ fn tally(ask: &Asking<'_>, filter: &Filter) -> Result<HashMap<String, Tally>, As
     Ok(groups)
 }
 
-fn groups(ask: &Asking<'_>, scope: &Scope, only_new: bool) -> Result<Answer<ErrorGroup>, AskError> {
+fn groups(ask: &Asking<'_>, scope: &Scope, only_new: bool, chosen: &[State]) -> Result<Answer<ErrorGroup>, AskError> {
     let mut found: Vec<(String, Tally)> = tally(ask, &scope.filter)?.into_iter().collect();
     found.sort_by(|a, b| (&b.1.last, &b.0).cmp(&(&a.1.last, &a.0)));
     if scope.oldest_first {
         found.reverse();
     }
-    if only_new {
+    let before = found.len();
+    if only_new || !chosen.is_empty() {
         let prints: Vec<String> = found.iter().map(|g| g.0.clone()).collect();
         let ever = all_time(ask, &prints)?;
         let since = scope.window.since.clone().unwrap_or_default();
-        found.retain(|(print, _)| ever.get(print).is_none_or(|e| e.first >= since));
+        found.retain(|(print, _)| !only_new || ever.get(print).is_none_or(|e| e.first >= since));
+        let mut fixes = Vec::new();
+        for part in prints.chunks(500) {
+            fixes.extend(ask.store.fixes(part)?);
+        }
+        let is = |print: &str, group: &Tally| {
+            let scripts = ever.get(print).map_or(&group.scripts, |e| &e.scripts);
+            chosen.contains(&state(print, scripts, &fixes).0)
+        };
+        found.retain(|(print, group)| chosen.is_empty() || is(print, group));
     }
     let total = found.len();
     let offset = scope.offset().min(total);
@@ -179,10 +229,21 @@ fn groups(ask: &Asking<'_>, scope: &Scope, only_new: bool) -> Result<Answer<Erro
     let mut items = Vec::with_capacity(page.len());
     for (print, group) in page {
         let example = newest(ask, &scope.filter, &print)?;
-        items.push(describe(example, print, group, &ever, &fixes));
+        let mut item = describe(example, print, group, &ever, &fixes);
+        let scripts = ever.get(&item.fingerprint).map(|e| &e.scripts);
+        if let Some(fix) = scripts.and_then(|s| state(&item.fingerprint, s, &fixes).1) {
+            item.proof = Some(proof(ask, fix)?);
+        }
+        items.push(item);
     }
     let end = offset + items.len();
-    let hints = if total == 0 { hints(ask, scope)? } else { Vec::new() };
+    let hints = match (total, before) {
+        (0, 0) => hints(ask, scope)?,
+        (0, n) => vec![format!(
+            "none of the {n} errors of this window is so: leave out --new, --open, --returned or --resolved to see them"
+        )],
+        _ => Vec::new(),
+    };
     Ok(Answer {
         next_cursor: (end < total).then(|| scope.next(After::Offset(end as u64))),
         truncated: end < total,
@@ -260,7 +321,7 @@ pub fn state<'f>(
             .max_by(|a, b| a.time.cmp(&b.time));
         worst = worst.max(match fix {
             None => State::Open,
-            Some(f) if *last > f.time => State::Returned,
+            Some(f) if last.as_str() > f.reaches() => State::Returned,
             Some(_) => State::Resolved,
         });
         if let Some(f) = fix
@@ -319,6 +380,9 @@ fn describe(example: Event, print: String, group: Tally, ever: &HashMap<String, 
         state,
         resolved_at: fix.map(|f| f.time.clone()),
         fix_description: fix.map(|f| f.description.clone()),
+        fix_author: fix.and_then(|f| f.author.clone()),
+        fix_host: fix.and_then(|f| f.host.clone()),
+        proof: None,
         fingerprint: print,
     }
 }
@@ -367,7 +431,15 @@ impl Row for ErrorGroup {
                 ),
             );
             if let Some(fix) = &group.fix_description {
-                paint.line(Style::Green, &format!("         fixed: {}", short(fix, 160)));
+                let by = group.fix_author.as_ref().map_or(String::new(), |a| format!(", by {a}"));
+                let proof = group
+                    .proof
+                    .as_ref()
+                    .map_or(String::new(), |p| format!(" ({}{by})", p.words()));
+                paint.line(
+                    Style::Green,
+                    &plain(&format!("         fixed: {}{proof}", short(fix, 160))),
+                );
             }
         }
     }
@@ -387,6 +459,15 @@ impl Row for ErrorGroup {
             }
             if let Some(fix) = &self.fix_description {
                 map.insert("fix".into(), json!(short(fix, 200)));
+            }
+            if let Some(author) = &self.fix_author {
+                map.insert("fix_author".into(), json!(author));
+            }
+            if let Some(proof) = &self.proof {
+                map.insert("held".into(), proof.lean());
+                if let Some(back) = &proof.returned_at {
+                    map.insert("returned_at".into(), json!(seconds(back)));
+                }
             }
         }
         out

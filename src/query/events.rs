@@ -4,19 +4,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::args::{Get, Search, Sort};
+use super::args::{Search, Sort};
 use super::fuse::Fused;
 use super::nearness::{POOL, nearness};
 use super::render::lean::millis;
-use super::render::paint::{Style, block, gist, plain, short_key};
+use super::render::paint::{gist, short_key};
 use super::render::{Paint, Row};
 use super::scope::{EVENT_FIELDS, Scope, hints, split_terms};
 use super::{AskError, Asking};
 use crate::store::search::{After, EventAsk, Filter, Mark, Order, Page, Words};
 use crate::store::stored::Event;
-
-/// The most neighbours on one side of an event.
-const NEIGHBOURS_MAX: usize = 1_000;
 
 /// An event that was found.
 #[derive(Clone, Debug, Serialize)]
@@ -28,15 +25,28 @@ pub struct Hit {
     pub score: Option<f64>,
 }
 
-/// Events that match words and conditions: best first, or newest first without words.
+/// Events that match words and conditions: best first, or newest first without words. Where no event has all words,
+/// those that have words beginning so, else those that have most of the words; a note says so.
 ///
 /// # Errors
 /// Faulty arguments, and those of the store.
 pub fn search(ask: &Asking<'_>, args: &Search) -> Result<Answer<Hit>, AskError> {
+    find(ask, args, true)
+}
+
+/// The newest events that are what following would have shown: those that have all words as they are.
+///
+/// # Errors
+/// Faulty arguments, and those of the store.
+pub fn recent(ask: &Asking<'_>, args: &Search) -> Result<Answer<Hit>, AskError> {
+    find(ask, args, false)
+}
+
+fn find(ask: &Asking<'_>, args: &Search, loosely: bool) -> Result<Answer<Hit>, AskError> {
     let (texts, fields) = split_terms(&args.text, EVENT_FIELDS)?;
     let text = texts.join(" ");
     let mut scope = Scope::of(ask, &args.which, &("search", &text, args.sort), fields, None)?;
-    let mut words = Words::parse(&text);
+    let words = Words::parse(&text);
     if words.is_some() {
         scope.pin(ask)?;
     }
@@ -50,50 +60,182 @@ pub fn search(ask: &Asking<'_>, args: &Search) -> Result<Answer<Hit>, AskError> 
         _ if scope.oldest_first => Order::Oldest,
         _ => Order::Newest,
     };
-    let mut question = EventAsk {
+    let mut notes = Vec::new();
+    let question = EventAsk {
         filter: scope.filter.clone(),
-        words: words.clone(),
+        words,
         order,
         after: scope.after.clone(),
         limit: scope.limit,
         count: true,
     };
-    let mut notes = Vec::new();
-    let mut page = ranked(ask, &text, &question, &mut notes)?;
-    if page.total == Some(0)
-        && let Some(w) = words
-            .as_mut()
-            .filter(|w| !w.any && w.terms.iter().filter(|t| !t.without).count() > 1)
-    {
-        w.any = true;
-        question.words = words.clone();
-        page = ranked(ask, &text, &question, &mut notes)?;
-        if !page.items.is_empty() {
-            notes.push("no event has all of these words; shown are events that have some".to_owned());
-        }
+    let mut found = matching(ask, &scope, &text, &question, &mut notes)?;
+    if found.total == Some(0) && loosely && question.words.is_some() {
+        found = nearly(ask, &scope, &text, &question, &mut notes)?;
     }
-    let mut events: Vec<Hit> = page
-        .items
-        .into_iter()
-        .map(|(event, score)| Hit { event, score })
-        .collect();
-    resolve(ask, events.iter_mut().map(|h| &mut h.event))?;
-    let after = match words {
-        None => events.last().map(|hit| position(&hit.event)),
-        Some(_) => Some(After::Offset((scope.offset() + events.len()) as u64)),
-    };
-    if events.is_empty() && !page.more {
+    resolve(ask, found.items.iter_mut().map(|h| &mut h.event))?;
+    if found.items.is_empty() && found.cursor.is_none() {
         notes.extend(hints(ask, &scope)?);
     }
-    events.shrink_to_fit();
+    found.items.shrink_to_fit();
     Ok(Answer {
-        next_cursor: scope.go_on(page.more, after),
-        truncated: page.more,
-        items: events,
-        total: page.total,
+        truncated: found.cursor.is_some(),
+        next_cursor: found.cursor,
+        items: found.items,
+        total: found.total,
         window: scope.window,
         hints: notes,
         extra: Vec::new(),
+    })
+}
+
+/// A page of what was found.
+struct Found {
+    items: Vec<Hit>,
+    total: Option<u64>,
+    cursor: Option<String>,
+}
+
+/// A page of events that match. The order of a ranking moves while events are stored; so it is asked for from its
+/// beginning, and what earlier pages showed is left out.
+fn matching(
+    ask: &Asking<'_>,
+    scope: &Scope,
+    text: &str,
+    question: &EventAsk,
+    notes: &mut Vec<String>,
+) -> Result<Found, AskError> {
+    let hits = |page: Vec<(Event, Option<f64>)>| -> Vec<Hit> {
+        page.into_iter().map(|(event, score)| Hit { event, score }).collect()
+    };
+    if question.order == Order::Score && scope.remembers() {
+        let whole = EventAsk {
+            after: None,
+            limit: scope.limit + scope.offset(),
+            ..question.clone()
+        };
+        let page = ranked(ask, text, &whole, notes)?;
+        let (items, cursor) = scope.unseen(hits(page.items), page.more, |h| &h.event.key);
+        return Ok(Found {
+            items,
+            total: page.total,
+            cursor,
+        });
+    }
+    let page = ranked(ask, text, question, notes)?;
+    let items = hits(page.items);
+    let after = match &question.words {
+        None => items.last().map(|hit| position(&hit.event)),
+        Some(_) => Some(After::Offset((scope.offset() + items.len()) as u64)),
+    };
+    Ok(Found {
+        cursor: scope.go_on(page.more, after),
+        items,
+        total: page.total,
+    })
+}
+
+/// Events that are looked through for those that have most of the words.
+const PARTIAL: usize = 300;
+
+/// What comes near where no event has all words.
+fn nearly(
+    ask: &Asking<'_>,
+    scope: &Scope,
+    text: &str,
+    question: &EventAsk,
+    notes: &mut Vec<String>,
+) -> Result<Found, AskError> {
+    let mut words = question.words.clone().unwrap_or_default();
+    let wanted = words.terms.iter().filter(|t| !t.without).count();
+    if words.terms.iter().any(|t| !t.without && !t.prefix) {
+        words
+            .terms
+            .iter_mut()
+            .filter(|t| !t.without)
+            .for_each(|t| t.prefix = true);
+        let begun = EventAsk {
+            words: Some(words.clone()),
+            ..question.clone()
+        };
+        let found = matching(ask, scope, text, &begun, notes)?;
+        if found.total != Some(0) {
+            let whole = if wanted > 1 {
+                "all of these words whole"
+            } else {
+                "this word whole"
+            };
+            notes.push(format!(
+                "no event has {whole}; shown are events with words that begin so"
+            ));
+            return Ok(found);
+        }
+    }
+    partly(ask, scope, question, words, notes)
+}
+
+/// The events that have most of the words.
+fn partly(
+    ask: &Asking<'_>,
+    scope: &Scope,
+    question: &EventAsk,
+    mut words: Words,
+    notes: &mut Vec<String>,
+) -> Result<Found, AskError> {
+    let wanted = words.terms.iter().filter(|t| !t.without).count();
+    let none = Found {
+        items: Vec::new(),
+        total: Some(0),
+        cursor: None,
+    };
+    if wanted < 2 || words.any {
+        return Ok(none);
+    }
+    words.any = true;
+    let best = ask.store.events(&EventAsk {
+        words: Some(words.clone()),
+        order: Order::Score,
+        after: None,
+        limit: PARTIAL,
+        count: false,
+        ..question.clone()
+    })?;
+    let held = |event: &Event| {
+        let fields = event.text_fields();
+        words
+            .terms
+            .iter()
+            .filter(|t| !t.without && t.occurs_in(&fields))
+            .count()
+    };
+    let mut counted: Vec<(usize, Hit)> = best
+        .items
+        .into_iter()
+        .map(|(event, score)| (held(&event), Hit { event, score }))
+        .collect();
+    let most = counted.iter().map(|(n, _)| *n).max().unwrap_or(0);
+    counted.retain(|(n, _)| *n == most);
+    let mut items: Vec<Hit> = counted.into_iter().map(|(_, hit)| hit).collect();
+    match question.order {
+        Order::Score => {}
+        Order::Newest => items.sort_by(|a, b| b.event.position().cmp(&a.event.position())),
+        Order::Oldest => items.sort_by(|a, b| a.event.position().cmp(&b.event.position())),
+    }
+    if question.order != Order::Score {
+        items.iter_mut().for_each(|hit| hit.score = None);
+    }
+    if items.is_empty() {
+        return Ok(none);
+    }
+    notes.push(format!(
+        "no event has all of these words; shown are events that have {most} of the {wanted}"
+    ));
+    let total = items.len() as u64;
+    let (items, cursor) = scope.unseen(items, false, |h| &h.event.key);
+    Ok(Found {
+        items,
+        total: Some(total),
+        cursor,
     })
 }
 
@@ -105,40 +247,36 @@ fn ranked(
     question: &EventAsk,
     notes: &mut Vec<String>,
 ) -> Result<Page<(Event, Option<f64>)>, AskError> {
-    let offset = match question.after {
-        Some(After::Offset(n)) => usize::try_from(n).unwrap_or(usize::MAX),
-        _ => 0,
-    };
-    if ask.meaning.is_none() || question.order != Order::Score || offset >= POOL {
+    if ask.meaning.is_none() || question.order != Order::Score || question.after.is_some() {
         return Ok(ask.store.events(question)?);
     }
     let mut page = ask.store.events(&EventAsk {
-        after: None,
-        limit: POOL,
+        limit: question.limit.max(POOL),
         ..question.clone()
     })?;
-    let texts: Vec<String> = page.items.iter().map(|(e, _)| gist(e)).collect();
+    let pool = page.items.len().min(POOL);
+    let Some(best) = page.items.get_mut(..pool) else {
+        return Ok(page);
+    };
+    let texts: Vec<String> = best.iter().map(|(e, _)| gist(e)).collect();
     if let Some(near) = nearness(ask, text, &texts, notes) {
         let mut fused = Fused::default();
-        fused.rank(
-            1.0,
-            page.items.iter().enumerate().map(|(i, (_, s))| (i, s.unwrap_or(0.0))),
-        );
+        fused.rank(1.0, best.iter().enumerate().map(|(i, (_, s))| (i, s.unwrap_or(0.0))));
         fused.rank(1.0, near.into_iter().enumerate());
-        for (i, (_, score)) in page.items.iter_mut().enumerate() {
+        for (i, (_, score)) in best.iter_mut().enumerate() {
             *score = Some((fused.score(&i) * 1e6).round() / 1e6);
         }
         // Stable: of equals the better match of words stays before the other.
-        page.items
-            .sort_by(|a, b| b.1.unwrap_or(0.0).total_cmp(&a.1.unwrap_or(0.0)));
+        best.sort_by(|a, b| b.1.unwrap_or(0.0).total_cmp(&a.1.unwrap_or(0.0)));
     }
-    page.items.drain(..offset.min(page.items.len()));
     page.more |= page.items.len() > question.limit;
     page.items.truncate(question.limit);
     Ok(page)
 }
 
-fn position(event: &Event) -> After {
+/// Where an event stands among all.
+#[must_use]
+pub fn position(event: &Event) -> After {
     After::Position {
         timestamp: event.timestamp.clone(),
         seq: event.seq.unwrap_or(0),
@@ -207,7 +345,7 @@ pub fn resolve<'e>(ask: &Asking<'_>, events: impl Iterator<Item = &'e mut Event>
         let fix = fixes.iter().rev().find(|f| {
             Some(&f.fingerprint) == event.fingerprint.as_ref()
                 && f.script_name == event.script_name
-                && f.time >= event.timestamp
+                && f.reaches() >= event.timestamp.as_str()
         });
         if let Some(fix) = fix {
             event.resolved = Some(true);
@@ -243,147 +381,4 @@ pub fn lean(event: &Event, script: bool) -> Value {
         map.insert("script".into(), json!(name));
     }
     out
-}
-
-/// One event whole, with its neighbours where asked for.
-#[derive(Clone, Debug, Serialize)]
-pub struct Whole {
-    #[serde(flatten)]
-    pub event: Event,
-    /// In order of time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Vec<Event>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Vec<Event>>,
-}
-
-/// One event whole.
-///
-/// # Errors
-/// [`AskError::NotFound`] where no event has this key; those of the store.
-pub fn get(ask: &Asking<'_>, args: &Get) -> Result<Whole, AskError> {
-    let key = args
-        .key
-        .trim()
-        .trim_start_matches("log_events/")
-        .trim_matches(['[', ']']);
-    let Some(mut event) = ask.store.event(key)? else {
-        return Err(AskError::NotFound(format!("no event has the key '{key}'")));
-    };
-    let side = |n: Option<usize>| n.or(args.context).map(|n| n.min(NEIGHBOURS_MAX));
-    let (before, after) = (side(args.before), side(args.after));
-    let near = |n: Option<usize>, order: Order| -> Result<Option<Vec<Event>>, AskError> {
-        let Some(limit) = n else {
-            return Ok(None);
-        };
-        if limit == 0 {
-            return Ok(Some(Vec::new()));
-        }
-        let page = ask.store.events(&EventAsk {
-            filter: Filter {
-                executions: vec![event.execution_id.clone()],
-                ..Filter::default()
-            },
-            words: None,
-            order,
-            after: Some(position(&event)),
-            limit,
-            count: false,
-        })?;
-        Ok(Some(page.items.into_iter().map(|(e, _)| e).collect()))
-    };
-    let mut before = near(before, Order::Newest)?;
-    let after = near(after, Order::Oldest)?;
-    if let Some(list) = &mut before {
-        list.reverse();
-    }
-    resolve(ask, std::iter::once(&mut event))?;
-    Ok(Whole { event, before, after })
-}
-
-impl Row for Whole {
-    fn draw(items: &[Whole], paint: &mut Paint) {
-        for whole in items {
-            for event in whole.before.iter().flatten() {
-                paint.event(event, false);
-            }
-            draw_whole(&whole.event, paint);
-            for event in whole.after.iter().flatten() {
-                paint.event(event, false);
-            }
-        }
-    }
-
-    fn lean(&self) -> Value {
-        let mut out = serde_json::to_value(&self.event).unwrap_or_default();
-        if let Some(map) = out.as_object_mut() {
-            for name in [
-                "embeddings",
-                "source",
-                "seq",
-                "ingested_at",
-                "thread_id",
-                "process_name",
-                "level_no",
-            ] {
-                map.remove(name);
-            }
-            for (name, list) in [("before", &self.before), ("after", &self.after)] {
-                if let Some(list) = list {
-                    map.insert(name.into(), list.iter().map(|e| lean(e, false)).collect());
-                }
-            }
-        }
-        out
-    }
-}
-
-fn draw_whole(event: &Event, paint: &mut Paint) {
-    paint.put(Style::of_level(event.level_no.unwrap_or(20)), &plain(&event.level));
-    paint.out.push(' ');
-    let time = paint.clock.show(&event.timestamp);
-    paint.put(Style::Dim, &time);
-    paint.out.push(' ');
-    paint.line(Style::Dim, &event.key);
-    paint.line(Style::Bold, &block(&event.message));
-    let doc = serde_json::to_value(event).unwrap_or_default();
-    let shown = ["_key", "timestamp", "level", "level_no", "message", "exception"];
-    let mut rows = Vec::new();
-    for name in super::scope::EVENT_FIELDS
-        .iter()
-        .chain(&["resolved", "resolved_at", "fix_description"])
-    {
-        if shown.contains(name) {
-            continue;
-        }
-        match doc.get(*name) {
-            None => {}
-            Some(Value::String(s)) => rows.push((*name, plain(s))),
-            Some(Value::Object(map)) if *name == "extra_data" => {
-                for (i, (key, value)) in map.iter().enumerate() {
-                    rows.push((if i == 0 { *name } else { "" }, plain(&format!("{key} = {value}"))));
-                }
-            }
-            Some(other) => rows.push((*name, plain(&other.to_string()))),
-        }
-    }
-    let cells = rows
-        .into_iter()
-        .map(|(name, text)| {
-            vec![
-                super::render::paint::cell(format!("  {name}")).styled(Style::Dim),
-                super::render::paint::cell(text),
-            ]
-        })
-        .collect();
-    paint.table(&["", ""], cells);
-    if let Some(e) = &event.exception {
-        match &e.traceback {
-            Some(trace) => paint.line(Style::Red, &block(trace.trim_end())),
-            None => {
-                let (kind, value) = (e.kind.as_deref().unwrap_or(""), e.value.as_deref().unwrap_or(""));
-                paint.line(Style::Red, &block(&format!("{kind}: {value}")));
-            }
-        }
-    }
 }

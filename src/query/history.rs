@@ -1,7 +1,7 @@
 //! `history` and `response`: how a script did over days, and what it returned.
 //!
-//! A run without `run_end` that showed no sign of failure (`ended`) counts as a success; one that is still running, or
-//! was lost from sight, counts neither way.
+//! How a run without `run_end` went is not known (`ended`): it counts neither as a success nor as a failure, and neither
+//! does one that is still running or was lost from sight.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::args::{History, Response, Which};
+use super::drift::{mean, percentile};
 use super::events::resolve;
-use super::render::lean::{rounded, said};
+use super::failures::reason;
+use super::render::lean::{rounded, said, seconds as seconds_of};
 use super::render::paint::{Style, cell, number, plain, short};
 use super::render::{Paint, Row};
 use super::runs::{RunRow, count_errors, run_ask};
@@ -20,6 +22,7 @@ use super::window::{Clock, DAY, parse_stored, show_duration};
 use super::{AskError, Asking};
 use crate::store::admit::{at, name_of, response as response_of};
 use crate::store::search::{After, EventAsk, FieldIs, Order, RunAsk};
+use crate::store::stored::Run;
 
 /// Days looked back without `--days` and `--since`.
 const DAYS: u32 = 7;
@@ -30,15 +33,18 @@ const RUNS_MAX: usize = 50_000;
 #[derive(Clone, Debug, Default, Serialize, PartialEq)]
 pub struct Totals {
     pub runs: u64,
-    /// `success` and `ended`.
     pub success: u64,
     /// `failed` and `crashed`.
     pub failed: u64,
+    /// Over, without anybody having said how it went.
+    pub ended: u64,
     pub running: u64,
     pub lost: u64,
     /// Of the runs that succeeded or failed, 0 to 1.
     pub success_rate: Option<f64>,
     pub mean_seconds: Option<f64>,
+    /// Of the runs that succeeded.
+    pub mean_success_seconds: Option<f64>,
     pub p95_seconds: Option<f64>,
     pub errors: u64,
 }
@@ -66,7 +72,14 @@ pub struct HistoryRow {
     pub status: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trend: Option<Trend>,
+    /// Start of the first run of the row, and of the last.
+    pub first_start: String,
     pub newest_start: String,
+    /// Why the newest run that failed did, in a few words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip)]
+    failed: Option<Run>,
 }
 
 fn tagged<S: serde::Serializer>(name: &(&'static str, String), s: S) -> Result<S::Ok, S::Error> {
@@ -81,13 +94,13 @@ pub fn history(ask: &Asking<'_>, args: &History) -> Result<Answer<HistoryRow>, A
     let (which, fields) = named(&args.which, args.name.as_ref(), &args.fields, RUN_FIELDS)?;
     let days = i64::from(args.days.unwrap_or(DAYS).max(1));
     let by = args.by.as_deref().unwrap_or("day");
-    let question = ("history", days, by, &which.script);
-    let mut scope = Scope::of(ask, &which, &question, fields.clone(), Some(days * DAY))?;
+    let question = ("history", days, by, &which.script, args.status);
+    let mut scope = Scope::of(ask, &which, &question, fields, Some(days * DAY))?;
     let page = ask.store.runs(&RunAsk {
         until: scope.pin_time(ask.clock.now),
         oldest: false,
         limit: RUNS_MAX,
-        ..run_ask(&scope, None, fields)
+        ..run_ask(&scope, args.status.map(|s| s.as_str()), scope.filter.fields.clone())
     })?;
     let runs = count_errors(ask, page.items)?;
     let totals = sum(&runs);
@@ -100,7 +113,12 @@ pub fn history(ask: &Asking<'_>, args: &History) -> Result<Answer<HistoryRow>, A
     }
     let total = rows.len();
     let offset = scope.offset().min(total);
-    let items: Vec<HistoryRow> = rows.drain(offset..).take(scope.limit).collect();
+    let mut items: Vec<HistoryRow> = rows.drain(offset..).take(scope.limit).collect();
+    for row in &mut items {
+        if let Some(run) = row.failed.take() {
+            row.reason = reason(ask, &run)?;
+        }
+    }
     let end = offset + items.len();
     let mut notes = Vec::new();
     if page.more {
@@ -192,6 +210,13 @@ fn row(kind: &'static str, name: String, runs: &[&RunRow]) -> HistoryRow {
         totals: sum(runs.iter().copied()),
         status: None,
         trend: None,
+        first_start: runs.iter().map(|r| r.run.start_time.clone()).min().unwrap_or_default(),
+        reason: None,
+        failed: runs
+            .iter()
+            .filter(|r| matches!(r.run.status.as_str(), "failed" | "crashed"))
+            .max_by(|a, b| a.run.start_time.cmp(&b.run.start_time))
+            .map(|r| r.run.clone()),
         newest_start: runs.iter().map(|r| r.run.start_time.clone()).max().unwrap_or_default(),
     }
 }
@@ -249,12 +274,13 @@ fn trend(older: &Totals, newer: &Totals) -> Trend {
 /// Adds runs up.
 fn sum<'r>(runs: impl IntoIterator<Item = &'r RunRow>) -> Totals {
     let mut t = Totals::default();
-    let mut seconds = Vec::new();
+    let (mut seconds, mut succeeded) = (Vec::new(), Vec::new());
     for r in runs {
         t.runs += 1;
         t.errors += r.errors;
         match r.run.status.as_str() {
-            "success" | "ended" => t.success += 1,
+            "success" => t.success += 1,
+            "ended" => t.ended += 1,
             "failed" | "crashed" => t.failed += 1,
             "running" => t.running += 1,
             _ => t.lost += 1,
@@ -262,24 +288,16 @@ fn sum<'r>(runs: impl IntoIterator<Item = &'r RunRow>) -> Totals {
         if r.run.status != "running" {
             seconds.extend(r.run.duration_seconds);
         }
+        if r.run.status == "success" {
+            succeeded.extend(r.run.duration_seconds);
+        }
     }
     let decided = t.success + t.failed;
     t.success_rate = (decided > 0).then(|| t.success as f64 / decided as f64);
-    t.mean_seconds = (!seconds.is_empty()).then(|| to_micros(seconds.iter().sum::<f64>() / seconds.len() as f64));
+    t.mean_seconds = mean(&seconds);
+    t.mean_success_seconds = mean(&succeeded);
     t.p95_seconds = percentile(&mut seconds, 0.95);
     t
-}
-
-/// To the microsecond: what lies behind is no measurement.
-fn to_micros(seconds: f64) -> f64 {
-    (seconds * 1e6).round() / 1e6
-}
-
-/// The smallest value that at least this part of the values does not exceed.
-fn percentile(values: &mut [f64], part: f64) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let at = (values.len() as f64 * part).ceil() as usize;
-    values.get(at.saturating_sub(1)).copied()
 }
 
 impl Row for HistoryRow {
@@ -289,6 +307,11 @@ impl Row for HistoryRow {
         };
         let secs = |s: Option<f64>| s.map_or("-".to_owned(), |s| show_duration((s * 1e6) as i64));
         let mut head = vec![first.title, "runs", "ok", "failed", "success", "mean", "p95", "errors"];
+        let ended = items.iter().any(|r| r.totals.ended > 0);
+        if ended {
+            head.insert(4, "ended");
+        }
+        let reasons = items.iter().any(|r| r.reason.is_some());
         let trend = items.iter().any(|r| r.trend.is_some());
         let status = items.iter().any(|r| r.status.is_some());
         if trend {
@@ -296,6 +319,12 @@ impl Row for HistoryRow {
         }
         if status {
             head.push("status");
+        }
+        if first.title == "value" {
+            head.extend(["first run", "last run"]);
+        }
+        if reasons {
+            head.push("last failure");
         }
         let rows = items
             .iter()
@@ -316,11 +345,20 @@ impl Row for HistoryRow {
                     number(secs(t.p95_seconds)),
                     number(t.errors),
                 ];
+                if ended {
+                    cells.insert(4, number(t.ended));
+                }
                 if let Some(trend) = &r.trend {
                     cells.push(cell(change(trend)));
                 }
                 if let Some(status) = &r.status {
                     cells.push(cell(plain(status)).styled(Style::of_status(status)));
+                }
+                if r.title == "value" {
+                    cells.extend([&r.first_start, &r.newest_start].map(|t| cell(paint.clock.show(t))));
+                }
+                if reasons {
+                    cells.push(cell(short(r.reason.as_deref().unwrap_or(""), 60)).styled(Style::Red));
                 }
                 cells
             })
@@ -333,9 +371,12 @@ impl Row for HistoryRow {
         let some = |n: u64| (n > 0).then_some(n);
         let places = |n: Option<f64>| n.map(rounded);
         said(json!({
-            self.name.0: self.name.1, "runs": t.runs, "failed": t.failed, "running": some(t.running), "lost": some(t.lost),
+            self.name.0: self.name.1, "runs": t.runs, "failed": t.failed, "ended": some(t.ended), "running": some(t.running), "lost": some(t.lost),
             "success_rate": places(t.success_rate), "mean_seconds": places(t.mean_seconds),
-            "p95_seconds": places(t.p95_seconds), "errors": t.errors, "status": self.status,
+            "mean_success_seconds": places(t.mean_success_seconds), "p95_seconds": places(t.p95_seconds),
+            "errors": t.errors, "status": self.status, "why": self.reason,
+            "first": (self.title == "value").then(|| seconds_of(&self.first_start)),
+            "last": (self.title == "value").then(|| seconds_of(&self.newest_start)),
             "trend": self.trend.as_ref().map(|t| said(json!({
                 "success_rate": places(t.success_rate), "duration_ratio": places(t.duration_ratio),
             }))).filter(|t| *t != json!({})),
@@ -380,7 +421,7 @@ pub struct Returned {
 pub fn response(ask: &Asking<'_>, args: &Response) -> Result<Answer<Returned>, AskError> {
     let (mut which, fields) = named(&args.which, args.name.as_ref(), &args.fields, EVENT_FIELDS)?;
     if which.script.is_none() && which.execution.is_none() {
-        return Err(AskError::usage("name a script, or an execution with --execution"));
+        which.execution = Some("last".to_owned());
     }
     let timed = which.limit.is_some();
     which.limit = Some(which.limit.unwrap_or(1));
@@ -454,7 +495,6 @@ impl Row for Returned {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::stored::Run;
 
     fn run(status: &str, seconds: Option<f64>) -> RunRow {
         RunRow {
@@ -465,6 +505,7 @@ mod tests {
             },
             errors: 2,
             micros: None,
+            reason: None,
             columns: Vec::new(),
         }
     }
@@ -480,10 +521,10 @@ mod tests {
         ];
         let t = sum(&runs);
         assert_eq!(
-            (t.runs, t.success, t.failed, t.running, t.lost, t.errors),
-            (5, 2, 1, 1, 1, 10)
+            (t.runs, t.success, t.failed, t.ended, t.running, t.lost, t.errors),
+            (5, 1, 1, 1, 1, 1, 10)
         );
-        assert_eq!(t.success_rate, Some(2.0 / 3.0));
+        assert_eq!((t.success_rate, t.mean_success_seconds), (Some(0.5), Some(1.0)));
         assert_eq!((t.mean_seconds, t.p95_seconds), (Some(3.0), Some(5.0)));
         assert_eq!(sum(&[]).success_rate, None);
     }

@@ -19,16 +19,29 @@
 pub mod answer;
 pub mod args;
 pub mod around;
+pub mod changes;
+mod clocks;
+pub mod compare;
+mod conditions;
 pub mod cursor;
+mod drift;
 pub mod errors;
 pub mod events;
+pub mod export;
+mod failures;
+pub mod fixes;
 mod fuse;
 pub mod graph;
+pub mod guide;
 pub mod history;
 pub mod learnings;
 mod lenient;
+pub mod naming;
 mod nearness;
+mod pasted;
 pub mod patterns;
+mod profile;
+pub mod proof;
 pub mod prune;
 pub mod raw;
 pub mod record;
@@ -38,11 +51,17 @@ pub mod scope;
 pub mod similar;
 pub mod stats;
 pub mod summary;
+mod unusual;
+pub mod whole;
+pub mod why;
 pub mod window;
 
 pub use answer::Answer;
+pub use changes::changes;
+pub use compare::compare;
 pub use errors::errors;
-pub use events::{get, search};
+pub use events::search;
+pub use fixes::fixes;
 pub use graph::graph;
 pub use history::{history, response};
 pub use learnings::learnings;
@@ -54,9 +73,12 @@ pub use runs::runs;
 pub use similar::similar;
 pub use stats::stats;
 pub use summary::summary;
+pub use whole::get;
+pub use why::why;
 pub use window::{Clock, Window};
 
 use crate::store::meaning::Meaning;
+use crate::store::search::Stop;
 use crate::store::{ReadError, Search};
 
 /// Why there is no answer.
@@ -80,10 +102,12 @@ impl AskError {
 }
 
 /// Whom a verb asks, and when.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Asking<'a> {
     pub store: &'a dyn Search,
     pub clock: Clock,
     /// What ranks by meaning, where it is configured.
     pub meaning: Option<&'a dyn Meaning>,
+    /// Set where nobody waits for the answer any more.
+    pub stop: Stop,
 }

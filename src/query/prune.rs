@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::args::Prune;
+use super::naming::execution;
 use super::render::paint::Style;
 use super::render::{Paint, Row};
-use super::runs::execution;
 use super::scope::level_no;
 use super::window::duration;
 use super::{AskError, Asking};
@@ -40,7 +40,7 @@ pub fn prune(ask: &Asking<'_>, args: &Prune, progress: &mut dyn FnMut(&Pruned)) 
     let executions = args
         .execution
         .iter()
-        .map(|e| execution(ask, e))
+        .map(|e| execution(ask, Some(e), &super::args::Which::default()))
         .collect::<Result<Vec<_>, _>>()?;
     let question = PruneAsk {
         before,

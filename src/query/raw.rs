@@ -15,6 +15,18 @@ use crate::store::search::{After, RawAsk, RawRow};
 
 /// The longest a query may run, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Flags that narrow events: a query says by itself which rows it wants.
+const OTHERS: [&str; 9] = [
+    "since",
+    "until",
+    "level",
+    "execution",
+    "script",
+    "host",
+    "tag",
+    "grep",
+    "reverse",
+];
 /// Rows of an answer that is held in memory, unless told otherwise.
 const ROWS: usize = 1_000;
 
@@ -23,21 +35,41 @@ const ROWS: usize = 1_000;
 /// # Errors
 /// Faulty arguments and queries, writing ones above all; those of the store.
 pub fn rows(ask: &Asking<'_>, args: &Query, visit: &mut dyn FnMut(RawRow) -> bool) -> Result<(), AskError> {
-    let timeout = match &args.timeout {
-        None => TIMEOUT,
-        Some(text) => duration(text)
-            .and_then(|d| u64::try_from(d).ok())
-            .map(Duration::from_micros)
-            .filter(|d| !d.is_zero())
-            .ok_or_else(|| AskError::usage(format!("--timeout: cannot read the duration '{text}': try 5s")))?,
-    };
+    super::naming::refuse("query", &args.which, &OTHERS)?;
+    let timeout = timeout(args)?;
     let binds = args.bind.iter().map(|b| bind(b)).collect::<Result<Vec<_>, _>>()?;
     let question = RawAsk {
         text: args.text.clone(),
         binds,
         timeout,
+        stop: ask.stop.clone(),
     };
     Ok(ask.store.raw(&question, visit)?)
+}
+
+/// How long the query may run.
+fn timeout(args: &Query) -> Result<Duration, AskError> {
+    match &args.timeout {
+        None => Ok(TIMEOUT),
+        Some(text) => duration(text)
+            .and_then(|d| u64::try_from(d).ok())
+            .map(Duration::from_micros)
+            .filter(|d| !d.is_zero())
+            .ok_or_else(|| AskError::usage(format!("--timeout: cannot read the duration '{text}': try 5s"))),
+    }
+}
+
+/// Refuses a query that may run longer than `most`.
+///
+/// # Errors
+/// It may.
+pub fn within(args: &Query, most: Duration) -> Result<(), AskError> {
+    if timeout(args)? > most {
+        return Err(AskError::usage(format!(
+            "timeout: a query may run for at most {most:?} here"
+        )));
+    }
+    Ok(())
 }
 
 /// Runs a query and collects its rows; a cursor goes on behind those of an earlier answer, which is only the same whole
@@ -46,6 +78,7 @@ pub fn rows(ask: &Asking<'_>, args: &Query, visit: &mut dyn FnMut(RawRow) -> boo
 /// # Errors
 /// See [`rows`].
 pub fn query(ask: &Asking<'_>, args: &Query) -> Result<Answer<RawRow>, AskError> {
+    super::naming::refuse("query", &args.which, &OTHERS)?;
     let which = Which {
         limit: args.which.limit.or(Some(ROWS)),
         cursor: args.which.cursor.clone(),
@@ -73,7 +106,8 @@ pub fn query(ask: &Asking<'_>, args: &Query) -> Result<Answer<RawRow>, AskError>
         answer.truncated = true;
         answer.next_cursor = scope.go_on(true, Some(After::Offset(end as u64)));
         answer.hints.push(format!(
-            "cut after {limit} rows: see --limit, or -o jsonl, which streams all"
+            "cut after {limit} rows: a larger limit shows more (on the command line -o jsonl streams all), and \
+             next_cursor goes on where an ORDER BY says in which order"
         ));
     }
     Ok(answer)

@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::args::{Fix, Learn};
 use super::errors::root_cause;
+use super::naming::execution;
 use super::render::paint::{Style, short, short_key};
 use super::render::{Paint, Row};
-use super::runs::execution;
 use super::window::parse_stored;
 use super::{AskError, Asking};
 use crate::record::{Key, format_time};
@@ -100,7 +100,7 @@ pub fn learn(ask: &Asking<'_>, args: &Learn, recorder: &Recorder<'_>) -> Result<
             ));
         }
     };
-    let id = args.execution.as_deref().map(|e| execution(ask, e)).transpose()?;
+    let id = args.execution.as_deref().map(|e| run_of(ask, e)).transpose()?;
     let script = match (&args.script, &id) {
         (Some(s), _) => Some(s.clone()),
         // The agent takes a record while the store is away, and knows the scripts of running runs.
@@ -262,7 +262,11 @@ fn meant(ask: &Asking<'_>, target: &str) -> Result<Event, AskError> {
     if let Some(event) = by_print {
         return Ok(event);
     }
-    last_error(ask, execution(ask, target)?)?.ok_or_else(|| {
+    let run = match execution(ask, Some(target), &super::args::Which::default()) {
+        Err(AskError::NotFound(_)) if !target.starts_with("last") => target.to_owned(),
+        other => other?,
+    };
+    last_error(ask, run)?.ok_or_else(|| {
         AskError::NotFound(format!(
             "'{target}' is no key of an event, no fingerprint, and no execution with an error: see `logagent errors`"
         ))
@@ -286,6 +290,16 @@ fn last_error(ask: &Asking<'_>, execution: String) -> Result<Option<Event>, AskE
         last.is_none()
     })?;
     Ok(last.or(end))
+}
+
+/// The run that is meant; one that the store does not know yet stands for itself.
+fn run_of(ask: &Asking<'_>, name: &str) -> Result<String, AskError> {
+    match execution(ask, Some(name), &super::args::Which::default()) {
+        Err(AskError::NotFound(_) | AskError::Store(ReadError::Away(_) | ReadError::Refused(_))) if name != "last" => {
+            Ok(name.to_owned())
+        }
+        other => other,
+    }
 }
 
 fn script_of(ask: &Asking<'_>, id: &str) -> Result<Option<String>, AskError> {

@@ -1,12 +1,11 @@
 //! `runs`: what ran.
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::args::Runs;
+use super::failures::{errors_of, reason};
 use super::render::lean::{plain_values, rounded, seconds};
 use super::render::paint::{Style, cell, number, plain, short};
 use super::render::{Paint, Row};
@@ -14,8 +13,8 @@ use super::scope::{RUN_FIELDS, Scope, conditions, known_path};
 use super::window::{DAY, parse_stored, show_duration};
 use super::{AskError, Asking};
 use crate::store::admit::{at, name_of};
-use crate::store::search::{After, By, Count, CountAsk, FieldIs, Filter, RunAsk};
-use crate::store::stored::{ERROR, Run};
+use crate::store::search::{After, FieldIs, Filter, RunAsk, Sign};
+use crate::store::stored::Run;
 
 /// A run with the number of its errors.
 #[derive(Clone, Debug, Serialize)]
@@ -24,42 +23,15 @@ pub struct RunRow {
     pub run: Run,
     /// Events of level ERROR and above.
     pub errors: u64,
+    /// Why it failed, in a few words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// How long it has been running, or ran, in microseconds; for people.
     #[serde(skip)]
     pub micros: Option<i64>,
     /// Values of further columns.
     #[serde(skip)]
     pub columns: Vec<(String, String)>,
-}
-
-/// Newest runs that are looked through for one that no other run encloses.
-const NEWEST: usize = 200;
-
-/// The id that `name` stands for: `last` for the newest run that no other run encloses, else itself.
-///
-/// # Errors
-/// [`AskError::NotFound`] where there is no run at all; those of the store.
-pub fn execution(ask: &Asking<'_>, name: &str) -> Result<String, AskError> {
-    if name != "last" {
-        return Ok(name.to_owned());
-    }
-    let newest = |limit| {
-        ask.store.runs(&RunAsk {
-            limit,
-            ..RunAsk::default()
-        })
-    };
-    // Most runs enclose none: one is enough to look at.
-    for limit in [1, NEWEST] {
-        let page = newest(limit)?;
-        let outermost = page.items.iter().position(|r| r.parent_execution_id.is_none());
-        // Where all of them are inner runs, their parents are older still, or gone.
-        let chosen = outermost.or((!page.more).then_some(0)).or((limit > 1).then_some(0));
-        if let Some(run) = chosen.and_then(|i| page.items.into_iter().nth(i)) {
-            return Ok(run.execution_id);
-        }
-    }
-    Err(AskError::NotFound("no run is known yet".to_owned()))
 }
 
 /// Runs, newest first.
@@ -73,11 +45,21 @@ pub fn runs(ask: &Asking<'_>, args: &Runs) -> Result<Answer<RunRow>, AskError> {
         .iter()
         .map(|c| Ok((c.clone(), known_path(c, RUN_FIELDS)?)))
         .collect::<Result<Vec<_>, AskError>>()?;
-    let question = ("runs", args.status);
-    let scope = Scope::of(ask, &args.which, &question, fields.clone(), Some(DAY))?;
-    if args.status == Some(super::args::RunStatus::Running) {
-        fields.retain(|f| f.path != ["status"]);
+    if args.unfinished && args.status.is_some() {
+        return Err(AskError::usage(
+            "--unfinished is a choice of statuses: give it, or --status",
+        ));
     }
+    if args.unfinished {
+        fields.push(FieldIs {
+            path: vec!["status".to_owned()],
+            values: vec!["running".to_owned(), "lost".to_owned()],
+            sign: Sign::Is,
+        });
+    }
+    let question = ("runs", args.status, args.unfinished);
+    let scope = Scope::of(ask, &args.which, &question, fields, Some(DAY))?;
+    let fields = scope.filter.fields.clone();
     let mut page = ask.store.runs(&RunAsk {
         count: true,
         after: scope.after.clone(),
@@ -86,6 +68,7 @@ pub fn runs(ask: &Asking<'_>, args: &Runs) -> Result<Answer<RunRow>, AskError> {
     })?;
     let mut items = count_errors(ask, std::mem::take(&mut page.items))?;
     for row in &mut items {
+        row.reason = reason(ask, &row.run)?;
         let doc = serde_json::to_value(&row.run).unwrap_or_default();
         let value = |path: &[String]| at(&doc, path).and_then(name_of).unwrap_or_else(|| "-".to_owned());
         row.columns = columns.iter().map(|(name, path)| (name.clone(), value(path))).collect();
@@ -171,35 +154,20 @@ fn no_runs(ask: &Asking<'_>, scope: &Scope) -> Result<Vec<String>, AskError> {
     }])
 }
 
-/// Counts the errors of runs, in one question.
+/// Counts the errors of runs, each failure once.
 ///
 /// # Errors
 /// Those of the store.
 pub fn count_errors(ask: &Asking<'_>, runs: Vec<Run>) -> Result<Vec<RunRow>, AskError> {
-    let mut errors: HashMap<String, u64> = HashMap::new();
-    for part in runs.chunks(500) {
-        let question = CountAsk {
-            filter: Filter {
-                executions: part.iter().map(|r| r.execution_id.clone()).collect(),
-                min_level: Some(ERROR),
-                ..Filter::default()
-            },
-            by: vec![By::Field(vec!["execution_id".to_owned()])],
-            newest: false,
-        };
-        ask.store.counts(&question, &mut |row: Count| {
-            if let Some(id) = row.by.into_iter().next().flatten() {
-                errors.insert(id, row.count);
-            }
-            true
-        })?;
-    }
+    let ids: Vec<String> = runs.iter().map(|r| r.execution_id.clone()).collect();
+    let errors = errors_of(ask, &ids)?;
     let now = ask.clock.now;
     Ok(runs
         .into_iter()
         .map(|run| RunRow {
             errors: errors.get(&run.execution_id).copied().unwrap_or(0),
             micros: length(&run, now),
+            reason: None,
             columns: Vec::new(),
             run,
         })
@@ -219,6 +187,10 @@ pub fn length(run: &Run, now: i64) -> Option<i64> {
 impl Row for RunRow {
     fn draw(items: &[RunRow], paint: &mut Paint) {
         let mut head = vec!["status", "script", "started", "took", "errors", "execution"];
+        let reasons = items.iter().any(|r| r.reason.is_some());
+        if reasons {
+            head.push("why");
+        }
         if let Some(first) = items.first() {
             head.extend(first.columns.iter().map(|(name, _)| name.as_str()));
         }
@@ -238,6 +210,9 @@ impl Row for RunRow {
                     },
                     cell(plain(&r.run.execution_id)),
                 ];
+                if reasons {
+                    cells.push(cell(short(r.reason.as_deref().unwrap_or(""), 60)).styled(Style::Red));
+                }
                 cells.extend(r.columns.iter().map(|(_, value)| cell(short(value, 60))));
                 cells
             })
@@ -254,8 +229,8 @@ impl Row for RunRow {
             if let Some(d) = self.run.duration_seconds {
                 map.insert("duration_seconds".into(), json!(rounded(d)));
             }
-            if let Some(e) = &self.run.error {
-                map.insert("error".into(), json!(short(e, 120)));
+            if let Some(why) = self.reason.as_ref().or(self.run.error.as_ref()) {
+                map.insert("why".into(), json!(short(why, 120)));
             }
             if let Some(m) = &self.run.metadata {
                 map.insert("metadata".into(), plain_values(&m.value()));

@@ -3,12 +3,13 @@
 use regex::Regex;
 
 use super::args::Which;
-use super::cursor::{Cursor, digest};
-use super::runs::execution;
+pub use super::conditions::{conditions, known_path, split_terms};
+use super::cursor::{Cursor, SHOWN_MAX, digest, mark};
+use super::naming::execution;
 use super::window::{Clock, Window};
 use super::{AskError, Asking};
 use crate::record::{Micros, level, of_number};
-use crate::store::search::{After, FieldIs, Filter, ReadError};
+use crate::store::search::{After, FieldIs, Filter, ReadError, Sign};
 
 /// Items of an answer unless `--limit` says otherwise.
 pub const LIMIT: usize = 20;
@@ -25,6 +26,8 @@ pub struct Scope {
     pub after: Option<After>,
     /// What was stored when the first page was asked for, on later pages.
     stored: Option<i64>,
+    /// Hashes of what earlier pages showed, where that is known.
+    shown: Vec<u32>,
     digest: u32,
 }
 
@@ -91,7 +94,7 @@ pub const LEARNING_FIELDS: &[&str] = &[
 ];
 
 impl Scope {
-    /// Reads the shared flags as [`Scope::new`] does, where the execution `last` stands for the newest run.
+    /// Reads the shared flags as [`Scope::new`] does, with the execution by any of its names.
     ///
     /// # Errors
     /// Those of [`Scope::new`] and of the store; [`AskError::NotFound`] where there is no run to be the last.
@@ -102,11 +105,16 @@ impl Scope {
         fields: Vec<FieldIs>,
         reach: Option<Micros>,
     ) -> Result<Scope, AskError> {
-        if which.execution.as_deref() != Some("last") {
+        let Some(name) = which.execution.as_deref() else {
             return Scope::new(&ask.clock, which, question, fields, reach);
-        }
+        };
+        let id = match execution(ask, Some(name), which) {
+            // Nothing is found of it then, and the answer says why.
+            Err(AskError::NotFound(_)) if !name.starts_with("last") => name.to_owned(),
+            other => other?,
+        };
         let named = Which {
-            execution: Some(execution(ask, "last")?),
+            execution: Some(id),
             ..which.clone()
         };
         Scope::new(&ask.clock, &named, question, fields, reach)
@@ -141,7 +149,7 @@ impl Scope {
             Some(c) => (c.since, c.until),
             None => {
                 let since = w.since.as_deref().map(|t| clock.parse(t)).transpose()?;
-                let until = w.until.as_deref().map(|t| clock.parse(t)).transpose()?;
+                let until = w.until.as_deref().map(|t| clock.parse_end(t)).transpose()?;
                 let named = w.execution.is_some() || fields.iter().any(|f| f.path == ["execution_id"]);
                 let reach = reach
                     .filter(|_| !named)
@@ -154,6 +162,10 @@ impl Scope {
         {
             return Err(AskError::usage("--since is later than --until"));
         }
+        let fields = fields
+            .into_iter()
+            .map(|f| timed(clock, f))
+            .collect::<Result<Vec<_>, _>>()?;
         let filter = Filter {
             since,
             until,
@@ -172,6 +184,7 @@ impl Scope {
             limit: w.limit.unwrap_or(LIMIT).min(LIMIT_MAX),
             oldest_first: w.reverse,
             stored: cursor.as_ref().and_then(|c| c.stored),
+            shown: cursor.as_ref().map(|c| c.shown.clone()).unwrap_or_default(),
             after: cursor.map(|c| c.after),
             digest,
         })
@@ -213,14 +226,48 @@ impl Scope {
     /// The cursor behind `after`.
     #[must_use]
     pub fn next(&self, after: After) -> String {
+        self.cursor(after, Vec::new())
+    }
+
+    fn cursor(&self, after: After, shown: Vec<u32>) -> String {
         Cursor {
             digest: self.digest,
             since: self.filter.since,
             until: self.filter.until,
             stored: self.stored,
             after,
+            shown,
         }
         .encode()
+    }
+
+    /// Of a ranking whose first items these are: those that earlier pages did not show, as many as are asked for, and the
+    /// cursor behind them, where there are more or `more` says so. The items begin with the best of all, or with those at
+    /// [`Scope::offset`] where [`Scope::remembers`] says no.
+    #[must_use]
+    pub fn unseen<T>(&self, items: Vec<T>, more: bool, key: impl Fn(&T) -> &str) -> (Vec<T>, Option<String>) {
+        let shown: std::collections::HashSet<u32> = self.shown.iter().copied().collect();
+        let mut left: Vec<T> = items.into_iter().filter(|i| !shown.contains(&mark(key(i)))).collect();
+        let more = more || left.len() > self.limit;
+        left.truncate(self.limit);
+        let cursor = more.then(|| {
+            let end = self.offset() + left.len();
+            let mut all = self.shown.clone();
+            all.extend(left.iter().map(|i| mark(key(i))));
+            let all = if self.remembers() && end <= SHOWN_MAX {
+                all
+            } else {
+                Vec::new()
+            };
+            self.cursor(After::Offset(end as u64), all)
+        });
+        (left, cursor)
+    }
+
+    /// Whether all that earlier pages showed is known.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.shown.len() == self.offset()
     }
 
     /// How many items are behind us, for answers whose pages are counted off.
@@ -231,6 +278,32 @@ impl Scope {
             _ => 0,
         }
     }
+}
+
+/// A condition on a time, whose value may be typed as for `--since`.
+fn timed(clock: &Clock, mut field: FieldIs) -> Result<FieldIs, AskError> {
+    const TIMES: [&str; 6] = [
+        "timestamp",
+        "ingested_at",
+        "start_time",
+        "end_time",
+        "last_seen",
+        "resolved_at",
+    ];
+    let ordered = !matches!(field.sign, Sign::Is | Sign::IsNot);
+    if let ([name], true) = (field.path.as_slice(), ordered) {
+        let name = name.as_str();
+        for value in &mut field.values {
+            if TIMES.contains(&name) {
+                *value = crate::record::format_time(clock.parse(value)?);
+            } else if name == "duration_seconds"
+                && let Some(micros) = super::window::duration(value)
+            {
+                *value = (micros as f64 / 1e6).to_string();
+            }
+        }
+    }
+    Ok(field)
 }
 
 /// A level by name or number as its number.
@@ -258,95 +331,6 @@ fn expression(text: &str) -> Result<Regex, AskError> {
         .size_limit(1 << 20)
         .build()
         .map_err(|e| AskError::usage(format!("--grep: {e}")))
-}
-
-/// Takes `FIELD=VALUE` conditions out of `terms`; conditions on one field are joined to "any of the values".
-///
-/// # Errors
-/// A condition on a field that is not stored, with the nearest one that is.
-pub fn split_terms(terms: &[String], known: &[&str]) -> Result<(Vec<String>, Vec<FieldIs>), AskError> {
-    let mut texts = Vec::new();
-    let mut fields: Vec<FieldIs> = Vec::new();
-    for term in terms {
-        let Some((path, value)) = condition(term) else {
-            texts.push(term.clone());
-            continue;
-        };
-        let path = known_path(path, known)?;
-        let value = if path == ["level"] {
-            level(value).0.into_owned()
-        } else {
-            value.to_owned()
-        };
-        match fields.iter_mut().find(|f| f.path == path) {
-            Some(f) => f.values.push(value),
-            None => fields.push(FieldIs {
-                path,
-                values: vec![value],
-            }),
-        }
-    }
-    Ok((texts, fields))
-}
-
-/// Conditions alone; `instead` says what to do with a text.
-///
-/// # Errors
-/// A text that is no condition, and what [`split_terms`] refuses.
-pub fn conditions(terms: &[String], known: &[&str], instead: &str) -> Result<Vec<FieldIs>, AskError> {
-    let (texts, fields) = split_terms(terms, known)?;
-    match texts.first() {
-        Some(text) => Err(AskError::usage(format!(
-            "'{text}' is no FIELD=VALUE condition{instead}"
-        ))),
-        None => Ok(fields),
-    }
-}
-
-/// `name.name=value`, else nothing: a text that merely contains a sign of equality stays a text.
-fn condition(term: &str) -> Option<(&str, &str)> {
-    let (path, value) = term.split_once('=')?;
-    let name_ok = |n: &str| !n.is_empty() && n.chars().all(|c| c.is_alphanumeric() || "_-@".contains(c));
-    (path.split('.').all(name_ok) && !path.starts_with('-')).then_some((path, value))
-}
-
-/// Splits a dotted path whose first name must be known.
-///
-/// # Errors
-/// An unknown first name.
-pub fn known_path(path: &str, known: &[&str]) -> Result<Vec<String>, AskError> {
-    let names: Vec<String> = path.split('.').map(str::to_owned).collect();
-    let first = names.first().map_or("", String::as_str);
-    let alias = match first {
-        "script" => "script_name",
-        "execution" => "execution_id",
-        "function" => "function_name",
-        "tag" => "tags",
-        "file" => "file_path",
-        "line" => "line_number",
-        "key" => "_key",
-        "extra" => "extra_data",
-        other => other,
-    };
-    if !known.contains(&alias) {
-        let near = known
-            .iter()
-            .max_by(|a, b| strsim::jaro(a, first).total_cmp(&strsim::jaro(b, first)));
-        let own = if known.contains(&"extra_data") {
-            format!("; a bound value of your own is extra_data.{path}")
-        } else if known.contains(&"metadata") {
-            format!("; a value of the run's metadata is metadata.{path}")
-        } else {
-            String::new()
-        };
-        return Err(AskError::usage(format!(
-            "unknown field '{first}': did you mean {}?{own}",
-            near.unwrap_or(&"message")
-        )));
-    }
-    Ok(std::iter::once(alias.to_owned())
-        .chain(names.into_iter().skip(1))
-        .collect())
 }
 
 /// Why nothing was found, and what to try: the window too small, a condition that nothing meets, an empty store.
@@ -418,7 +402,12 @@ fn is_open(filter: &Filter) -> bool {
     let f = filter;
     let lists = [&f.executions, &f.scripts, &f.hosts, &f.tags, &f.fingerprints];
     let bounds = f.since.is_some() || f.until.is_some() || f.min_level.is_some();
-    !bounds && f.grep.is_none() && f.fields.is_empty() && !f.has_response && lists.iter().all(|l| l.is_empty())
+    !bounds
+        && f.grep.is_none()
+        && f.fields.is_empty()
+        && !f.has_response
+        && !f.is_fix
+        && lists.iter().all(|l| l.is_empty())
 }
 
 /// Each cheap condition of a filter by itself.
@@ -446,7 +435,12 @@ fn single_conditions(all: &Filter) -> Vec<(String, Filter)> {
     }
     for field in &all.fields {
         add(
-            format!("{}={}", field.path.join("."), field.values.join(" or ")),
+            format!(
+                "{}{}{}",
+                field.path.join("."),
+                field.sign.as_str(),
+                field.values.join(" or ")
+            ),
             Filter {
                 fields: vec![field.clone()],
                 ..none()
@@ -468,33 +462,6 @@ fn single_conditions(all: &Filter) -> Vec<(String, Filter)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn split(terms: &[&str]) -> Result<(Vec<String>, Vec<FieldIs>), AskError> {
-        split_terms(&terms.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>(), EVENT_FIELDS)
-    }
-
-    #[test]
-    fn conditions_on_different_fields_and_the_same_field_are_told_apart() {
-        let (texts, fields) = split(&[
-            "disk full",
-            "level=error",
-            "extra_data.user=7",
-            "level=CRITICAL",
-            "a b=c",
-        ])
-        .expect("valid");
-        assert_eq!(texts, ["disk full", "a b=c"]);
-        assert_eq!(fields.len(), 2);
-        assert_eq!(fields[0].values, ["ERROR", "CRITICAL"]);
-        assert_eq!(fields[1].path, ["extra_data", "user"]);
-    }
-
-    #[test]
-    fn an_unknown_field_is_refused_with_the_nearest_known_one() {
-        let text = split(&["mesage=x"]).err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(text.contains("did you mean message?"), "{text}");
-        assert!(text.contains("extra_data.mesage"), "{text}");
-    }
 
     #[test]
     fn levels_are_read_by_name_alias_and_number() {

@@ -15,15 +15,17 @@ use super::args::Similar;
 use super::errors::{Ever, State, all_time, root_cause, state};
 use super::fuse::Fused;
 use super::nearness::{POOL, nearness};
+use super::pasted::{exceptions, pasted};
+use super::proof::{Proof, proof, reason};
 use super::render::lean::seconds;
 use super::render::paint::{Style, cell, plain, short, short_key};
 use super::render::{Paint, Row};
 use super::scope::{EVENT_FIELDS, Scope, conditions, hints};
 use super::{AskError, Asking};
 use crate::record::template;
-use crate::store::admit::words_of;
-use crate::store::search::{After, EventAsk, Filter, Fixed, KEY_START, Order, Term, Words};
+use crate::store::search::{EventAsk, Filter, Fixed, KEY_START, Order, Term, Words};
 use crate::store::stored::{ERROR, Event};
+use crate::store::words::{is_unspaced, pieces_of};
 
 /// Events looked at for candidates.
 const CANDIDATES: usize = 300;
@@ -58,6 +60,17 @@ pub struct Alike {
     pub fix_rationale: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix_key: Option<String>,
+    /// Who recorded the fix, and on which host, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_author: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_host: Option<String>,
+    /// Whether the newest fix held.
+    #[serde(flatten)]
+    pub proof: Option<Proof>,
+    /// Words of the text that occur in it, of how many; for people.
+    #[serde(skip)]
+    words: (usize, usize),
 }
 
 /// What is looked for.
@@ -65,8 +78,10 @@ struct Sought {
     fingerprint: Option<String>,
     /// What is compared by meaning.
     text: String,
-    template: String,
-    words: Vec<String>,
+    /// Of the text, or of each exception of a traceback.
+    templates: Vec<String>,
+    /// Words, and pairs of characters of scripts without spaces.
+    words: Vec<Term>,
 }
 
 /// Errors like a text, or like an event.
@@ -88,14 +103,23 @@ pub fn similar(ask: &Asking<'_>, args: &Similar) -> Result<Answer<Alike>, AskErr
         newest(ask, &filter, &mut groups)?;
         compare(ask, &sought, &mut groups, &mut notes);
     }
+    // The end of a run that failed repeats what failed in it.
+    let is_end = |g: &Group| g.event.repeats_a_failure() && g.same != Some("fingerprint");
+    if groups.values().any(|g| !is_end(g)) {
+        groups.retain(|_, g| !is_end(g));
+    }
     let near = ask.meaning.map_or(f64::INFINITY, |m| m.min_similarity());
     groups.retain(|_, g| g.same.is_some() || g.coverage >= COVERAGE || g.nearness.is_some_and(|n| n >= near));
     let mut items = rank(ask, &groups)?;
     let total = items.len();
-    let offset = scope.offset().min(total);
-    items.drain(..offset);
-    items.truncate(scope.limit);
-    let end = offset + items.len();
+    if scope.oldest_first {
+        items.sort_by(|a, b| a.last_seen.cmp(&b.last_seen));
+    }
+    if !scope.remembers() {
+        items.drain(..scope.offset().min(total));
+    }
+    let (mut items, cursor) = scope.unseen(items, false, |i| &i.fingerprint);
+    prove(ask, &mut items)?;
     if total == 0 {
         notes.push("no stored error is like this one".to_owned());
         if !scope.window.is_open() {
@@ -103,14 +127,29 @@ pub fn similar(ask: &Asking<'_>, args: &Similar) -> Result<Answer<Alike>, AskErr
         }
     }
     Ok(Answer {
-        next_cursor: (end < total).then(|| scope.next(After::Offset(end as u64))),
-        truncated: end < total,
+        truncated: cursor.is_some(),
+        next_cursor: cursor,
         items,
         total: Some(total as u64),
         window: scope.window,
         hints: notes,
         extra: Vec::new(),
     })
+}
+
+/// Says of those that were fixed whether the fix held.
+fn prove(ask: &Asking<'_>, items: &mut [Alike]) -> Result<(), AskError> {
+    let prints: Vec<String> = items.iter().map(|i| i.fingerprint.clone()).collect();
+    let fixes = ask.store.fixes(&prints)?;
+    for item in items {
+        if let Some(fix) = fixes
+            .iter()
+            .find(|f| Some(&f.fix_key) == item.fix_key.as_ref() && f.fingerprint == item.fingerprint)
+        {
+            item.proof = Some(proof(ask, fix)?);
+        }
+    }
+    Ok(())
 }
 
 /// A key stands for its event; anything else is a text.
@@ -123,36 +162,47 @@ fn sought(ask: &Asking<'_>, text: &str) -> Result<Sought, AskError> {
             let text = text_of(&e);
             (e.fingerprint, text)
         }
-        None => (looks_like_key.then(|| text.to_owned()), text.to_owned()),
+        None if looks_like_key => (Some(text.to_owned()), text.to_owned()),
+        None => (pasted(text), text.to_owned()),
     };
-    let masked = template(&text);
-    let masks = ["num", "hex", "uuid", "time", "ip", "email", "url", "path", "str"];
+    let said = exceptions(&text);
+    let said = if said.is_empty() { text.as_str() } else { &said };
     let mut words: Vec<String> = Vec::new();
-    for word in words_of(&masked) {
-        if word.chars().count() > 1 && !masks.contains(&word.as_str()) && !words.contains(&word) {
+    for word in pieces_of(&template(said)) {
+        if (word.chars().count() > 1 || is_unspaced(&word)) && !MASKS.contains(&word.as_str()) && !words.contains(&word)
+        {
             words.push(word);
         }
     }
     if words.is_empty() {
-        words = words_of(&text).collect();
+        words = pieces_of(said);
     }
     words.truncate(WORDS);
     if words.is_empty() {
         return Err(AskError::usage("the text holds no word to look for"));
     }
+    let templates = said.lines().chain([said]).map(|line| template(line.trim())).collect();
+    let term = |text| Term {
+        text,
+        ..Term::default()
+    };
     Ok(Sought {
         fingerprint,
+        templates,
+        words: words.into_iter().map(term).collect(),
         text,
-        template: masked,
-        words,
     })
 }
+
+/// What variable parts of a template stand as.
+const MASKS: [&str; 9] = ["num", "hex", "uuid", "time", "ip", "email", "url", "path", "str"];
 
 /// Errors of one fingerprint while they are ranked.
 struct Group {
     event: Event,
     text_rank: Option<usize>,
     coverage: f64,
+    words: (usize, usize),
     same: Option<&'static str>,
     /// Cosine, where it was asked for.
     nearness: Option<f64>,
@@ -164,6 +214,7 @@ impl Group {
             event,
             text_rank: None,
             coverage: 0.0,
+            words: (0, 0),
             same: None,
             nearness: None,
         }
@@ -193,14 +244,10 @@ fn candidates(ask: &Asking<'_>, filter: &Filter, sought: &Sought) -> Result<BTre
             groups.insert(print.clone(), group);
         }
     }
-    let terms = sought.words.iter().map(|w| Term {
-        text: w.clone(),
-        ..Term::default()
-    });
     let page = ask.store.events(&EventAsk {
         filter: filter.clone(),
         words: Some(Words {
-            terms: terms.collect(),
+            terms: sought.words.clone(),
             any: true,
         }),
         order: Order::Score,
@@ -213,18 +260,15 @@ fn candidates(ask: &Asking<'_>, filter: &Filter, sought: &Sought) -> Result<BTre
             continue;
         };
         let fields = event.text_fields();
-        let found = sought
-            .words
-            .iter()
-            .filter(|w| fields.iter().any(|f| f.contains(w)))
-            .count();
+        let found = sought.words.iter().filter(|w| w.occurs_in(&fields)).count();
         let coverage = found as f64 / sought.words.len() as f64;
-        let same = (template(&event.message) == sought.template || template(&root_cause(&event)) == sought.template)
-            .then_some("template");
+        let own = [template(&event.message), template(&root_cause(&event))];
+        let same = own.iter().any(|t| sought.templates.contains(t)).then_some("template");
         let rank = groups.len();
         let group = groups.entry(print).or_insert_with(|| Group::of(event.clone()));
         group.text_rank.get_or_insert(rank);
         group.coverage = group.coverage.max(coverage);
+        group.words = group.words.max((found, sought.words.len()));
         group.same = group.same.or(same);
         if event.position() > group.event.position() {
             group.event = event;
@@ -333,8 +377,24 @@ fn describe(print: &str, group: &Group, score: f64, ever: Option<&Ever>, fixes: 
         state,
         resolved_at: fix.map(|f| f.time.clone()),
         fix_description: fix.map(|f| f.description.clone()),
-        fix_rationale: fix.map(|f| f.rationale.clone()).filter(|r| !r.is_empty()),
+        fix_rationale: fix.and_then(reason),
         fix_key: fix.map(|f| f.fix_key.clone()),
+        fix_author: fix.and_then(|f| f.author.clone()),
+        fix_host: fix.and_then(|f| f.host.clone()),
+        proof: None,
+        words: group.words,
+    }
+}
+
+impl Alike {
+    /// What it has in common with what was asked for, in words.
+    fn likeness(&self) -> String {
+        match (self.by, self.words) {
+            ("fingerprint", _) => "the same error".to_owned(),
+            ("template", _) => "the same but for numbers and names".to_owned(),
+            ("text", (n, of)) => format!("{n} of {of} words the same"),
+            _ => "near in meaning".to_owned(),
+        }
     }
 }
 
@@ -349,9 +409,9 @@ impl Row for Alike {
             paint.line(
                 Style::Dim,
                 &plain(&format!(
-                    "         last {last}, in {}, same {}, fingerprint {}, example [{}]",
+                    "         last {last}, in {}, {}, fingerprint {}, example [{}]",
                     item.scripts.join(", "),
-                    item.by,
+                    item.likeness(),
                     item.fingerprint,
                     short_key(&item.example_key)
                 )),
@@ -365,6 +425,17 @@ impl Row for Alike {
                         cell(short(text, 200)),
                     ]);
                 }
+            }
+            if let Some(proof) = &item.proof {
+                let by = item
+                    .fix_author
+                    .as_ref()
+                    .map_or(String::new(), |a| format!(", by {}", short(a, 60)));
+                rows.push(vec![
+                    cell("        "),
+                    cell("held").styled(Style::Green),
+                    cell(format!("{}{by}", proof.words())),
+                ]);
             }
             paint.table(&["", "", ""], rows);
         }
@@ -380,6 +451,15 @@ impl Row for Alike {
             for (name, text) in [("fix", &self.fix_description), ("why", &self.fix_rationale)] {
                 if let Some(text) = text {
                     map.insert(name.into(), json!(short(text, 300)));
+                }
+            }
+            if let Some(author) = &self.fix_author {
+                map.insert("fix_author".into(), json!(author));
+            }
+            if let Some(proof) = &self.proof {
+                map.insert("held".into(), proof.lean());
+                if let Some(back) = &proof.returned_at {
+                    map.insert("returned_at".into(), json!(seconds(back)));
                 }
             }
         }

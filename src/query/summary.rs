@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use super::args::Summary;
 use super::events::lean as lean_event;
+use super::naming::{refuse, subject};
 use super::patterns::Templates;
 use super::render::lean::{plain_values, rounded, said, seconds};
 use super::render::paint::{Style, cell, number, plain, short, short_key};
 use super::render::{Paint, Row};
-use super::runs::{execution, length};
+use super::runs::length;
 use super::window::{parse_stored, show_duration};
 use super::{AskError, Asking};
 use crate::store::search::{Filter, LearningAsk, RunAsk};
@@ -76,7 +77,8 @@ const GAP_MIN: i64 = 1_000_000;
 /// # Errors
 /// [`AskError::NotFound`] for an unknown execution; those of the store.
 pub fn summary(ask: &Asking<'_>, args: &Summary) -> Result<RunSummary, AskError> {
-    let id = execution(ask, args.id.trim())?;
+    refuse("summary", &args.which, &["level", "tag", "grep", "reverse", "cursor"])?;
+    let id = subject(ask, args.id.as_deref(), &args.which)?;
     let run = ask.store.runs(&RunAsk {
         executions: vec![id.clone()],
         limit: 1,
@@ -107,6 +109,7 @@ pub fn summary(ask: &Asking<'_>, args: &Summary) -> Result<RunSummary, AskError>
         .total
         .unwrap_or(0)
         .saturating_sub(learnings.items.len() as u64);
+    pass.settle();
     let alone = pass.errors == 1;
     Ok(RunSummary {
         execution_id: id,
@@ -146,6 +149,8 @@ struct Pass {
     errors: u64,
     first_error: Option<Event>,
     last_error: Option<Event>,
+    /// The newest end that says no more than that the run failed.
+    end: Option<Event>,
     templates: Templates,
     gaps: Vec<Gap>,
     before: Option<(i64, Event)>,
@@ -162,7 +167,9 @@ impl Pass {
                 level_no: event.level_no.unwrap_or(0),
             }),
         }
-        if event.is_error() {
+        if event.is_error() && event.repeats_a_failure() {
+            self.end = Some(event.clone());
+        } else if event.is_error() {
             self.errors += 1;
             if self.first_error.is_none() {
                 self.first_error = Some(event.clone());
@@ -177,6 +184,16 @@ impl Pass {
             self.gap(t, time, &before);
         }
         self.before = Some((time, event));
+    }
+
+    /// Where nothing else says what failed, the run's end does.
+    fn settle(&mut self) {
+        if self.errors == 0
+            && let Some(end) = self.end.take()
+        {
+            self.errors = 1;
+            self.first_error = Some(end);
+        }
     }
 
     fn gap(&mut self, from: i64, to: i64, before: &Event) {

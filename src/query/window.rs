@@ -2,7 +2,7 @@
 //!
 //! Pure: the present and the zone are arguments.
 
-use chrono::{DateTime, Days, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Days, Local, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use serde::Serialize;
 
 use super::AskError;
@@ -48,11 +48,23 @@ impl Clock {
     /// # Errors
     /// Says which forms are understood.
     pub fn parse(&self, text: &str) -> Result<Micros, AskError> {
+        self.read(text, false)
+    }
+
+    /// The same, where an hour that the clocks go through twice is meant to its second end: for `--until`.
+    ///
+    /// # Errors
+    /// As of [`Clock::parse`].
+    pub fn parse_end(&self, text: &str) -> Result<Micros, AskError> {
+        self.read(text, true)
+    }
+
+    fn read(&self, text: &str, late: bool) -> Result<Micros, AskError> {
         let t = text.trim();
         self.word(t)
             .or_else(|| self.ago(t))
             .or_else(|| epoch(t))
-            .or_else(|| self.calendar(t))
+            .or_else(|| self.calendar(t, late))
             .ok_or_else(|| {
                 AskError::usage(format!(
                     "cannot read the time '{text}': try 10m, '2h ago', yesterday, 2026-01-31T12:00:00Z or epoch seconds"
@@ -68,7 +80,10 @@ impl Clock {
             _ => return None,
         };
         let today = self.civil(self.now)?.date();
-        self.instant(today.checked_sub_days(Days::new(days_back))?.and_time(NaiveTime::MIN))
+        self.instant(
+            today.checked_sub_days(Days::new(days_back))?.and_time(NaiveTime::MIN),
+            false,
+        )
     }
 
     fn ago(&self, t: &str) -> Option<Micros> {
@@ -77,7 +92,8 @@ impl Clock {
             None => (t.strip_prefix('-').unwrap_or(t), false),
         };
         let body = body.trim().strip_suffix("ago").unwrap_or(body).trim();
-        let micros = duration(body)?;
+        // A nought without a unit is a duration to some, but an instant here.
+        let micros = duration(body).filter(|_| body.bytes().any(|b| b.is_ascii_alphabetic()))?;
         Some(if future {
             self.now.saturating_add(micros)
         } else {
@@ -85,7 +101,7 @@ impl Clock {
         })
     }
 
-    fn calendar(&self, t: &str) -> Option<Micros> {
+    fn calendar(&self, t: &str, late: bool) -> Option<Micros> {
         let whole = t.replacen(' ', "T", 1);
         // Also without seconds: 2026-01-31T12:00Z.
         let minutes = whole.get(..16).zip(whole.get(16..)).map(|(a, b)| format!("{a}:00{b}"));
@@ -111,7 +127,7 @@ impl Clock {
                 .find_map(|f| NaiveTime::parse_from_str(t, f).ok())?;
             Some(self.civil(self.now)?.date().and_time(time))
         })?;
-        self.instant(naive)
+        self.instant(naive, late)
     }
 
     fn civil(&self, t: Micros) -> Option<NaiveDateTime> {
@@ -123,17 +139,24 @@ impl Clock {
         })
     }
 
-    fn instant(&self, civil: NaiveDateTime) -> Option<Micros> {
+    fn instant(&self, civil: NaiveDateTime, late: bool) -> Option<Micros> {
         if self.utc {
             return Some(civil.and_utc().timestamp_micros());
         }
         // A local time that a change of the clocks skips is read as the first one after the gap.
-        let at = Local.from_local_datetime(&civil).earliest().or_else(|| {
-            Local
-                .from_local_datetime(&(civil + chrono::Duration::hours(1)))
-                .earliest()
-        })?;
-        Some(at.timestamp_micros())
+        let found = match Local.from_local_datetime(&civil) {
+            LocalResult::None => Local.from_local_datetime(&(civil + chrono::Duration::hours(1))),
+            found => found,
+        };
+        match found {
+            LocalResult::None => None,
+            LocalResult::Single(at) => Some(at.timestamp_micros()),
+            // The two do not always come in their order.
+            LocalResult::Ambiguous(a, b) => {
+                let (a, b) = (a.timestamp_micros(), b.timestamp_micros());
+                Some(if late { a.max(b) } else { a.min(b) })
+            }
+        }
     }
 
     /// The day that a stored time falls on: people's own, for programs that of UTC.
@@ -217,14 +240,16 @@ pub fn show_duration(micros: Micros) -> String {
 
 /// Epoch seconds, with or without a fraction; milli-, micro- and nanoseconds are told by their number of digits.
 fn epoch(text: &str) -> Option<Micros> {
-    let text = text.strip_prefix('@').unwrap_or(text);
+    let (text, said) = text.strip_prefix('@').map_or((text, false), |t| (t, true));
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if whole.len() < 9 || !(whole.bytes().chain(fraction.bytes())).all(|b| b.is_ascii_digit()) {
+    // A small number may be meant as minutes or days, unless a sign says what it is; nought can be nothing else.
+    let small = whole.len() < 9 && !(said || text == "0");
+    if whole.is_empty() || small || !(whole.bytes().chain(fraction.bytes())).all(|b| b.is_ascii_digit()) {
         return None;
     }
     let n: i64 = whole.parse().ok()?;
     match whole.len() {
-        9..=11 => {
+        ..=11 => {
             let digits: String = fraction.chars().chain("000000".chars()).take(6).collect();
             n.checked_mul(1_000_000)?.checked_add(digits.parse().ok()?)
         }
@@ -295,12 +320,26 @@ mod tests {
         want("1795227624", "2026-11-21T02:20:24.000000Z");
         want("1795227624.054432", "2026-11-21T02:20:24.054432Z");
         want("@1795227624", "2026-11-21T02:20:24.000000Z");
+        want("0", "1970-01-01T00:00:00.000000Z");
+        want("@0", "1970-01-01T00:00:00.000000Z");
+        want("@60.5", "1970-01-01T00:01:00.500000Z");
         want("1795227624054", "2026-11-21T02:20:24.054000Z");
     }
 
     #[test]
     fn what_is_no_time_is_refused_with_the_forms_that_are() {
-        for text in ["", "soon", "10", "2026-13-01", "5 potatoes"] {
+        for text in [
+            "",
+            "soon",
+            "10",
+            "-1",
+            "-0",
+            "0 ago",
+            "@",
+            "@x",
+            "2026-13-01",
+            "5 potatoes",
+        ] {
             assert!(clock().parse(text).is_err(), "{text}");
         }
     }

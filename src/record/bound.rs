@@ -48,6 +48,14 @@ pub(super) fn take<'a>(rec: &mut Record<'a>, name: &'a str, token: &'a str) {
     }
 }
 
+/// As [`take`], under a name that may be made up.
+pub(super) fn take_named<'a>(rec: &mut Record<'a>, name: Cow<'a, str>, token: &'a str) {
+    let value = Token(Cow::Borrowed(token));
+    if !meaningful(rec, &name, &value) {
+        rec.extra.push((Text(name), value));
+    }
+}
+
 /// Notes a value with a meaning; `true` if it is lifted out.
 fn meaningful<'a>(rec: &mut Record<'a>, name: &str, value: &Token<'a>) -> bool {
     let b = &mut rec.bound;
@@ -178,4 +186,19 @@ pub(super) fn add<'a>(rec: &mut Record<'a>, name: &'a str, token: &'a str) {
         free.to_mut().push('_');
     }
     rec.extra.push((Text(free), Token(Cow::Borrowed(token))));
+}
+
+/// As [`add`], of a name in plain text that does not outlive the call.
+pub(super) fn add_owned(rec: &mut Record<'_>, name: &str, token: &str) {
+    let mut free = super::escape(name).into_owned();
+    while rec.extra.iter().any(|(n, _)| n.0 == free) {
+        free.push('_');
+    }
+    rec.extra
+        .push((Text(Cow::Owned(free)), Token(Cow::Owned(token.to_owned()))));
+}
+
+/// Adds a number.
+pub(super) fn add_number(rec: &mut Record<'_>, name: &str, n: i64) {
+    add_owned(rec, name, &n.to_string());
 }

@@ -1,9 +1,10 @@
 //! Fingerprints: one name for all occurrences of the same error.
 //!
 //! An exception is the same error if its root cause has the same type, the same value but for variable parts, and was
-//! raised in the same function of the script's own code. Line numbers, paths up to the file's name and everything in
+//! raised in the same function of the script's own code; a group, if this is true of the root causes of all its parts.
+//! Which key, attribute or name is missing is the name of the bug: a quoted identifier without digits stays. Line numbers, paths up to the file's name and everything in
 //! installed packages do not count: they change with every edit, host and upgrade. An error without an exception is
-//! told by logger, function and masked message.
+//! told by logger, function and masked message, and one whose exception has neither type nor frame by these as well.
 
 use super::{Exception, Record, Text, level, template, traceback};
 
@@ -33,7 +34,16 @@ impl Fingerprint {
     #[must_use]
     pub fn of_exception(kind: &str, value: &str, path: &str, function: &str) -> Fingerprint {
         let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
-        Fingerprint::of([kind, &template(value), file, function])
+        let value = match kind {
+            "KeyError"
+            | "AttributeError"
+            | "NameError"
+            | "UnboundLocalError"
+            | "ImportError"
+            | "ModuleNotFoundError" => naming(value),
+            _ => template(value),
+        };
+        Fingerprint::of([kind, &value, file, function])
     }
 
     /// Of an error without an exception. Plain text.
@@ -46,11 +56,33 @@ impl Fingerprint {
     #[must_use]
     pub fn of_text(text: &str) -> Option<Fingerprint> {
         let start = text.find(traceback::HEADER)?;
+        // The margin of a group belongs to its first line, too.
+        let start = text.get(..start)?.rfind('\n').map_or(0, |at| at + 1);
         let escaped = super::escape(text.get(start..)?);
         let found = traceback::read(&escaped);
         let (kind, value) = found.chain.first()?;
-        let (path, function) = found.frame.unwrap_or_default();
-        Some(Fingerprint::of_escaped(kind, value, path, function))
+        let first = Fingerprint::at(kind, value, found.frame);
+        let others = found.others.iter().map(|c| Fingerprint::at(c.kind, c.value, c.frame));
+        Some(Fingerprint::of_several(first, others))
+    }
+
+    fn at(kind: &str, value: &str, frame: Option<(&str, &str)>) -> Fingerprint {
+        let (path, function) = frame.unwrap_or_default();
+        Fingerprint::of_escaped(kind, value, path, function)
+    }
+
+    /// Of a group: which parts it has, not how many of them nor in which order they failed.
+    fn of_several(first: Fingerprint, others: impl Iterator<Item = Fingerprint>) -> Fingerprint {
+        let mut all: Vec<u64> = std::iter::once(first).chain(others).map(|f| f.0).collect();
+        all.sort_unstable();
+        all.dedup();
+        match all.as_slice() {
+            [one] => Fingerprint(*one),
+            several => {
+                let bytes: Vec<u8> = several.iter().flat_map(|n| n.to_le_bytes()).collect();
+                Fingerprint(xxhash_rust::xxh3::xxh3_64(&bytes))
+            }
+        }
     }
 
     fn of_escaped(kind: &str, value: &str, path: &str, function: &str) -> Fingerprint {
@@ -65,15 +97,67 @@ pub fn fingerprint(rec: &Record<'_>) -> Option<Fingerprint> {
     if rec.level_no < level::ERROR {
         return None;
     }
-    if let Some(e) = &rec.exception
-        && let Some((kind, value)) = root(e)
-    {
-        let (path, function) = e.frame.as_ref().map(|(p, f)| (p.raw(), f.raw())).unwrap_or_default();
-        return Some(Fingerprint::of_escaped(kind, value, path, function));
-    }
     let plain = |t: &Option<Text<'_>>| t.as_ref().map(|t| t.plain().into_owned()).unwrap_or_default();
-    let (logger, function) = (plain(&rec.logger), plain(&rec.function_name));
-    Some(Fingerprint::of_message(&logger, &function, &rec.message.plain()))
+    let message = || {
+        let (logger, function) = (plain(&rec.logger), plain(&rec.function_name));
+        (logger, function, rec.message.plain().into_owned())
+    };
+    let Some((e, (kind, value))) = rec.exception.as_ref().and_then(|e| Some((e, root(e)?))) else {
+        let (logger, function, message) = message();
+        return Some(Fingerprint::of_message(&logger, &function, &message));
+    };
+    fn raw<'e>(frame: &'e Option<(Text<'_>, Text<'_>)>) -> Option<(&'e str, &'e str)> {
+        frame.as_ref().map(|(p, f)| (p.raw(), f.raw()))
+    }
+    if kind.is_empty() && e.frame.is_none() {
+        // `EOF` alone is many errors.
+        let (logger, function, message) = message();
+        let told = super::unescape(value);
+        return Some(Fingerprint::of([
+            &template(&told),
+            &template(&message),
+            &logger,
+            &function,
+        ]));
+    }
+    let first = Fingerprint::at(kind, value, raw(&e.frame));
+    let others = e
+        .others
+        .iter()
+        .map(|c| Fingerprint::at(c.kind.raw(), c.value.raw(), raw(&c.frame)));
+    Some(Fingerprint::of_several(first, others))
+}
+
+/// As [`template`], but what stands in quotes stays if it is an identifier without digits.
+fn naming(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(open) = rest.find(['\'', '"']) {
+        let quote = &rest[open..=open];
+        let inner = rest
+            .get(open + 1..)
+            .and_then(|r| r.split_once(quote))
+            .map(|(inner, _)| inner);
+        let word = inner.filter(|i| {
+            !i.is_empty() && i.len() <= 64 && i.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.'))
+        });
+        let end = match (word, inner) {
+            (Some(word), _) => {
+                out.push_str(&template(rest.get(..open).unwrap_or_default()));
+                out.push_str(word);
+                open + word.len() + 2
+            }
+            (None, Some(inner)) => {
+                let end = open + inner.len() + 2;
+                out.push_str(&template(rest.get(..end).unwrap_or_default()));
+                end
+            }
+            (None, None) => break,
+        };
+        rest = rest.get(end..).unwrap_or_default();
+    }
+    out.push_str(&template(rest));
+    out
 }
 
 /// Type and value of the root cause, escaped.
@@ -116,6 +200,53 @@ mod tests {
         ] {
             assert_ne!(one, other);
         }
+    }
+
+    #[test]
+    fn a_missing_key_attribute_or_name_is_the_bugs_name_unless_it_is_data() {
+        fn of(kind: &str, value: &str) -> Fingerprint {
+            Fingerprint::of_exception(kind, value, "a.py", "go")
+        }
+        assert_ne!(of("KeyError", "'host'"), of("KeyError", "'port'"));
+        assert_eq!(of("KeyError", "'user 7'"), of("KeyError", "'user 8'"));
+        assert_eq!(of("KeyError", "'user7'"), of("KeyError", "'user8'"));
+        let attribute = |name: &str| {
+            of(
+                "AttributeError",
+                &format!("'NoneType' object has no attribute '{name}'"),
+            )
+        };
+        assert_ne!(attribute("foo"), attribute("bar"));
+        assert_eq!(of("ValueError", "bad 'host'"), of("ValueError", "bad 'port'"));
+    }
+
+    #[test]
+    fn a_group_is_told_by_its_parts_in_any_order() {
+        let part = |kind: &str| format!("    | {kind}: 1\n");
+        let group = |parts: &[&str]| {
+            let parts: Vec<String> = parts
+                .iter()
+                .enumerate()
+                .map(|(i, p)| {
+                    let rule = if i == 0 {
+                        "  +-+---------------- 1 ----------------\n"
+                    } else {
+                        "    +---------------- 2 ----------------\n"
+                    };
+                    format!("{rule}{}", part(p))
+                })
+                .collect();
+            let text = format!(
+                "  + Exception Group Traceback (most recent call last):\n  |   File \"/srv/t.py\", line 3, in main\n  | ExceptionGroup: x ({} sub-exceptions)\n{}    +------------------------------------\n",
+                parts.len(),
+                parts.concat()
+            );
+            Fingerprint::of_text(&text)
+        };
+        assert!(group(&["KeyError"]).is_some());
+        assert_ne!(group(&["KeyError"]), group(&["OSError"]));
+        assert_ne!(group(&["KeyError"]), group(&["KeyError", "OSError"]));
+        assert_eq!(group(&["KeyError", "OSError"]), group(&["OSError", "KeyError"]));
     }
 
     #[test]

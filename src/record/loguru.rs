@@ -11,7 +11,6 @@ use std::borrow::Cow;
 use super::redact::Names;
 use super::scan::Scan;
 use super::{Exception, Micros, Record, Text, bound, exception, familiar, fields, level, shape, time};
-use crate::config::NaiveTime;
 
 /// The beginning that tells `exact` that it is worth trying.
 pub(super) const START: &str = "{\"text\": \"";
@@ -128,7 +127,7 @@ fn attach<'a>(rec: &mut Record<'a>, kind: Option<Text<'a>>, value: Option<Text<'
 type Member<'a> = (&'a str, &'a str);
 
 /// Reads an object with loguru's `text` and `record` in any form; `false` if it is none. The members were checked.
-pub(super) fn loose<'a>(members: &[Member<'a>], naive: NaiveTime, rec: &mut Record<'a>) -> bool {
+pub(super) fn loose<'a>(members: &[Member<'a>], clock: time::Clock, rec: &mut Record<'a>) -> bool {
     let find = |name: &str| members.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
     let text = find("text").and_then(super::text::string);
     let (Some(text), Some(record)) = (text, find("record").filter(|r| r.starts_with('{'))) else {
@@ -160,7 +159,7 @@ pub(super) fn loose<'a>(members: &[Member<'a>], naive: NaiveTime, rec: &mut Reco
                 thrown.is_some()
             }
             "extra" => token.starts_with('{'),
-            _ => field(rec, naive, name, token),
+            _ => field(rec, clock, name, token),
         };
         if !known && *token != "null" {
             bound::add(rec, name, token);
@@ -180,7 +179,7 @@ pub(super) fn loose<'a>(members: &[Member<'a>], naive: NaiveTime, rec: &mut Reco
 }
 
 /// One field of the record, in its place; `false` if it does not fit there.
-fn field<'a>(rec: &mut Record<'a>, naive: NaiveTime, name: &str, token: &'a str) -> bool {
+fn field<'a>(rec: &mut Record<'a>, clock: time::Clock, name: &str, token: &'a str) -> bool {
     let text = || super::text::string(token);
     let number = || token.parse::<i64>().ok();
     let within = |key: &str| fields::members(token).find(|(n, _)| *n == key).map(|(_, v)| v);
@@ -224,7 +223,7 @@ fn field<'a>(rec: &mut Record<'a>, naive: NaiveTime, name: &str, token: &'a str)
         "time" => {
             let repr = text_in("repr").or_else(text).map(super::unescape);
             let stamp = || within("timestamp").and_then(time::epoch);
-            rec.time = repr.and_then(|r| time::parse_time(&r, naive)).or_else(stamp);
+            rec.time = repr.and_then(|r| time::written(&r, clock)).or_else(stamp);
             rec.time.is_some()
         }
         _ => false,

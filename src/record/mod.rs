@@ -9,16 +9,29 @@
 
 mod append;
 mod bound;
+mod claude;
+mod continuation;
+mod crash;
+mod custom;
+mod dialects;
 mod encode;
 mod exception;
+mod faces;
 mod familiar;
 mod fields;
 mod fingerprint;
 mod flat;
+mod formats;
 mod instant;
+mod joining;
 mod lanes;
 mod level;
+mod logfmt;
 mod loguru;
+mod member;
+mod memory;
+mod names;
+mod otlp;
 mod owned;
 mod parse;
 mod plain;
@@ -30,6 +43,7 @@ mod scan;
 mod secrets;
 mod shape;
 mod shrink;
+mod stacks;
 mod stops;
 mod suspicion;
 mod template;
@@ -37,6 +51,8 @@ mod text;
 mod time;
 mod traceback;
 mod truncate;
+mod utf16;
+mod wrapped;
 
 use std::borrow::Cow;
 
@@ -44,15 +60,19 @@ pub use append::append;
 pub use encode::encode;
 pub use fields::fields;
 pub use fingerprint::{Fingerprint, fingerprint};
+pub use formats::Tried;
 pub use instant::{format_time, write_time};
+pub use joining::{Continues, Joiner};
 pub use level::{ERROR, level, of_number};
-pub use parse::{parse, parse_into};
+pub use memory::Memory;
+pub use parse::{explain, parse, parse_into, read_into};
 pub use preview::{preview, preview_results, preview_text, preview_to};
 pub use rules::Rules;
 use smallvec::SmallVec;
 pub use template::template;
 pub use text::{escape, unescape};
 pub use time::{epoch, parse_time};
+pub use utf16::{Order, line_feed, order as utf16_order, text as utf16_text};
 
 /// Microseconds since the Unix epoch, UTC.
 pub type Micros = i64;
@@ -85,6 +105,16 @@ pub struct Exception<'a> {
     pub chain: Vec<(Text<'a>, Text<'a>)>,
     /// The root cause's innermost frame of the script's own code as (path, function); part of the fingerprint, not
     /// stored.
+    pub frame: Option<(Text<'a>, Text<'a>)>,
+    /// Root causes of a group's further parts; part of the fingerprint, not stored.
+    pub others: Vec<Cause<'a>>,
+}
+
+/// A root cause: type and value of what was raised, and (path, function) of where.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cause<'a> {
+    pub kind: Text<'a>,
+    pub value: Text<'a>,
     pub frame: Option<(Text<'a>, Text<'a>)>,
 }
 
@@ -268,6 +298,12 @@ pub fn home(host: &str, head: u64) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(host.as_bytes(), head)
 }
 
+/// The chain of a further record of one line, by its number.
+#[must_use]
+pub fn part(chain: u128, number: u64) -> u128 {
+    xxhash_rust::xxh3::xxh3_128_with_seed(&chain.to_le_bytes(), number)
+}
+
 /// The low bits of `n` in base 32, most significant first, as many as `out` holds.
 fn base32(mut n: u64, out: &mut [u8]) {
     for slot in out.iter_mut().rev() {
@@ -275,3 +311,7 @@ fn base32(mut n: u64, out: &mut [u8]) {
         n >>= 5;
     }
 }
+
+#[cfg(test)]
+#[path = "tests/growth.rs"]
+mod growth;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Bound, Exception, Record, Text, Token};
+use super::{Bound, Cause, Exception, Record, Text, Token};
 
 fn text(t: Option<Text<'_>>) -> Option<Text<'static>> {
     t.map(Text::into_owned)
@@ -16,6 +16,14 @@ fn pair<'a>((a, b): (Text<'a>, Text<'a>)) -> (Text<'static>, Text<'static>) {
     (a.into_owned(), b.into_owned())
 }
 
+fn cause(c: Cause<'_>) -> Cause<'static> {
+    Cause {
+        kind: c.kind.into_owned(),
+        value: c.value.into_owned(),
+        frame: c.frame.map(pair),
+    }
+}
+
 impl Exception<'_> {
     #[must_use]
     pub fn into_owned(self) -> Exception<'static> {
@@ -25,6 +33,7 @@ impl Exception<'_> {
             traceback: text(self.traceback),
             chain: self.chain.into_iter().map(pair).collect(),
             frame: self.frame.map(pair),
+            others: self.others.into_iter().map(cause).collect(),
         }
     }
 }

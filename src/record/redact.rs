@@ -9,17 +9,16 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use aho_corasick::{AhoCorasick, MatchKind, packed};
 use regex::Regex;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::{elements, members};
+pub(super) use super::names::Names;
 use super::secrets::{HIDING, SECRETS};
-use super::suspicion;
 use super::text::{escape_into, string, unescape};
 use super::{Record, Text, Token};
+use super::{custom, suspicion};
 use crate::config::Redact;
 
 /// What hides secrets; built once.
@@ -101,22 +100,89 @@ impl Anchors {
         }
     }
 
-    /// The first anchor at or after `from`: where it begins and ends, and which it is.
-    fn find(&self, s: &str, from: usize) -> Option<(Range<usize>, usize)> {
+    /// Begins a walk over the anchors of a text.
+    fn walk<'s>(&self, s: &'s str) -> Walk<'_, 's> {
+        let searches = match self {
+            Anchors::Packed(searchers) => searchers.len(),
+            Anchors::Automaton(_) => 1,
+        };
+        Walk {
+            anchors: self,
+            s,
+            next: vec![Next::Unknown; searches],
+        }
+    }
+
+    /// The first anchor that the search `number` finds at or after `from`.
+    fn search(&self, number: usize, s: &str, from: usize) -> Option<Hit> {
         let span = aho_corasick::Span {
             start: from.min(s.len()),
             end: s.len(),
         };
-        let place = |m: aho_corasick::Match, first: usize| (m.range(), first + m.pattern().as_usize());
+        let hit = |m: aho_corasick::Match, first: usize| Hit {
+            start: m.start(),
+            end: m.end(),
+            anchor: first + m.pattern().as_usize(),
+        };
         match self {
             Anchors::Packed(searchers) => {
-                let found = searchers
-                    .iter()
-                    .filter_map(|(p, first)| Some(place(p.find_in(s, span)?, *first)));
-                found.min_by_key(|(range, _)| range.start)
+                let (searcher, first) = searchers.get(number)?;
+                Some(hit(searcher.find_in(s, span)?, *first))
             }
-            Anchors::Automaton(a) => a.find(aho_corasick::Input::new(s).span(span)).map(|m| place(m, 0)),
+            Anchors::Automaton(a) => Some(hit(a.find(aho_corasick::Input::new(s).span(span))?, 0)),
         }
+    }
+}
+
+/// Where an anchor stands, and which it is.
+#[derive(Clone, Copy)]
+struct Hit {
+    start: usize,
+    end: usize,
+    anchor: usize,
+}
+
+/// What one search of a [`Walk`] finds next.
+#[derive(Clone, Copy)]
+enum Next {
+    Unknown,
+    At(Hit),
+    Nothing,
+}
+
+/// A walk over the anchors of one text, from its beginning to its end.
+///
+/// Each search keeps the anchor that it found until the walk has passed it: searching anew for each anchor of another
+/// search would read the rest of the text again and again, and cost the square of its length.
+struct Walk<'a, 's> {
+    anchors: &'a Anchors,
+    s: &'s str,
+    next: Vec<Next>,
+}
+
+impl Walk<'_, '_> {
+    /// The first anchor at or after `from`, which never falls.
+    fn find(&mut self, from: usize) -> Option<Hit> {
+        let mut first: Option<Hit> = None;
+        for (number, next) in self.next.iter_mut().enumerate() {
+            let passed = match next {
+                Next::Unknown => true,
+                Next::At(hit) => hit.start < from,
+                Next::Nothing => false,
+            };
+            if passed {
+                *next = match self.anchors.search(number, self.s, from) {
+                    Some(hit) => Next::At(hit),
+                    None => Next::Nothing,
+                };
+            }
+            if let Next::At(hit) = next
+                && first.is_none_or(|f| hit.start < f.start)
+            {
+                first = Some(*hit);
+            }
+        }
+        first
     }
 }
 
@@ -148,7 +214,8 @@ impl Redactor {
             for t in [&mut e.value, &mut e.traceback].into_iter().flatten() {
                 self.text(t, &mut kinds);
             }
-            for (_, value) in &mut e.chain {
+            let others = e.others.iter_mut().map(|c| &mut c.value);
+            for value in e.chain.iter_mut().map(|(_, value)| value).chain(others) {
                 self.text(value, &mut kinds);
             }
         }
@@ -249,8 +316,7 @@ impl Redactor {
         }
         for pattern in &self.custom {
             let plain = unescape(&current);
-            if pattern.is_match(&plain) {
-                let hidden = pattern.replace_all(&plain, regex::NoExpand("[REDACTED:pattern]"));
+            if let Some(hidden) = custom::hide(pattern, &plain) {
                 let mut escaped = String::with_capacity(hidden.len());
                 escape_into(&hidden, &mut escaped);
                 kinds.push("pattern".to_owned());
@@ -264,9 +330,10 @@ impl Redactor {
     fn known(&self, s: &str, kinds: &mut Vec<String>) -> Option<String> {
         let mut out = String::new();
         let (mut done, mut from) = (0, 0);
-        while let Some((at, anchor)) = self.anchors.find(s, from) {
-            from = at.end;
-            let Some((secret, range)) = self.verify(s, at.start, anchor) else {
+        let mut walk = self.anchors.walk(s);
+        while let Some(hit) = walk.find(from) {
+            from = hit.end;
+            let Some((secret, range)) = self.verify(s, hit.start, hit.anchor) else {
                 continue;
             };
             if range.start < done {
@@ -319,147 +386,6 @@ fn mark(kind: &str, out: &mut String) {
     out.push_str("[REDACTED:");
     escape_into(kind, out);
     out.push(']');
-}
-
-/// One name of `redact.fields`.
-#[derive(Debug)]
-struct Name {
-    /// As configured.
-    field: String,
-    /// In lower case, without separators.
-    joined: Vec<u8>,
-}
-
-/// Which letters a name has, one bit each; digits and separators share bits with some.
-#[derive(Clone, Copy, Debug)]
-struct Letters(u32);
-
-impl Letters {
-    /// The bit that backslashes have.
-    const BACKSLASH: Letters = Letters(1 << (b'\\' & 31));
-
-    #[inline]
-    fn of(name: &[u8]) -> Letters {
-        Letters(name.iter().fold(0, |set, b| set | 1 << (b & 31)))
-    }
-
-    #[inline]
-    fn contains(self, other: Letters) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-/// The names of fields whose values are secret.
-#[derive(Debug)]
-pub(super) struct Names {
-    rules: Vec<Name>,
-    /// Letters of each rule, side by side.
-    letters: Vec<Letters>,
-    /// Bytes of the shortest rule.
-    shortest: usize,
-    /// Tells these names from others, in what is remembered of objects that were searched for them.
-    pub id: u64,
-    /// Hashes of names that match no rule: records have the same few names again and again.
-    clean: Box<[AtomicU64; CLEAN]>,
-}
-
-/// Names that are remembered at once, a power of two.
-const CLEAN: usize = 128;
-
-impl Names {
-    pub fn new(fields: &[String]) -> Names {
-        static IDS: AtomicU64 = AtomicU64::new(1);
-        let name = |field: &String| {
-            let joined: Vec<u8> = field.bytes().filter(u8::is_ascii_alphanumeric).collect();
-            Name {
-                field: field.clone(),
-                joined: joined.to_ascii_lowercase(),
-            }
-        };
-        let rules: Vec<Name> = fields.iter().map(name).filter(|n| !n.joined.is_empty()).collect();
-        let shortest = rules.iter().map(|r| r.joined.len()).min().unwrap_or(usize::MAX);
-        let letters = rules.iter().map(|r| Letters::of(&r.joined)).collect();
-        Names {
-            rules,
-            letters,
-            shortest,
-            id: IDS.fetch_add(1, Ordering::Relaxed),
-            clean: Box::new(std::array::from_fn(|_| AtomicU64::new(0))),
-        }
-    }
-
-    /// Whether an (escaped) field name could match. Quick, and on the safe side: a name that lacks a letter of a rule
-    /// does not match it.
-    fn suspects(&self, name: &str) -> bool {
-        let letters = Letters::of(name.as_bytes());
-        letters.contains(Letters::BACKSLASH) || self.letters.iter().any(|r| letters.contains(*r))
-    }
-
-    /// The rule that an (escaped) field name matches.
-    #[inline]
-    pub fn find(&self, name: &str) -> Option<&str> {
-        if name.len() < self.shortest {
-            return None;
-        }
-        let hash = xxh3_64(name.as_bytes());
-        let slot = self.clean.get(hash as usize % CLEAN)?;
-        if slot.load(Ordering::Relaxed) == hash {
-            return None;
-        }
-        let hit = self.search(name);
-        if hit.is_none() {
-            slot.store(hash, Ordering::Relaxed);
-        }
-        hit
-    }
-
-    #[inline(never)]
-    fn search(&self, name: &str) -> Option<&str> {
-        if !self.suspects(name) {
-            return None;
-        }
-        let plain = unescape(name);
-        let b = plain.as_bytes();
-        let hit = self.rules.iter().find(|r| spells(b, &r.joined));
-        hit.map(|r| r.field.as_str())
-    }
-}
-
-/// Whether `rule` is spelt by whole words somewhere in a name.
-fn spells(b: &[u8], rule: &[u8]) -> bool {
-    let Some(first) = rule.first() else {
-        return false;
-    };
-    let starts = b.iter().enumerate().filter(|(_, c)| c.to_ascii_lowercase() == *first);
-    starts.map(|(i, _)| i).any(|i| border(b, i) && matches_at(b, i, rule))
-}
-
-/// Whether `rule` is spelt by whole words from `at` on.
-fn matches_at(b: &[u8], at: usize, rule: &[u8]) -> bool {
-    let mut i = at;
-    for r in rule {
-        while i > at && b.get(i).is_some_and(|c| !c.is_ascii_alphanumeric()) {
-            i += 1;
-        }
-        if b.get(i).map(u8::to_ascii_lowercase) != Some(*r) {
-            return false;
-        }
-        i += 1;
-    }
-    border(b, i)
-}
-
-/// Whether a word begins or ends between `at - 1` and `at`.
-fn border(b: &[u8], at: usize) -> bool {
-    let (Some(left), Some(right)) = (at.checked_sub(1).and_then(|i| b.get(i)), b.get(at)) else {
-        return true;
-    };
-    let next_lower = b.get(at + 1).is_some_and(u8::is_ascii_lowercase);
-    !left.is_ascii_alphanumeric()
-        || !right.is_ascii_alphanumeric()
-        || left.is_ascii_digit() != right.is_ascii_digit()
-        || (left.is_ascii_lowercase() && right.is_ascii_uppercase())
-        || (left.is_ascii_uppercase() && right.is_ascii_uppercase() && next_lower)
 }
 
 #[cfg(test)]

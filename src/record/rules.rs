@@ -1,5 +1,10 @@
 //! The settings of records, prepared once: what to cut, what to hide, which zone nameless times are in, what to keep.
 
+use std::sync::Arc;
+
+use super::formats::Custom;
+use super::joining::Continues;
+use super::memory::Memory;
 use super::redact::Redactor;
 use super::{Record, level};
 use crate::config::{Keep, NaiveTime, Settings, Ship, Truncate};
@@ -14,6 +19,7 @@ pub struct Rules {
     pub(super) small: usize,
     ship: Ship,
     min_level: i64,
+    formats: Vec<Arc<Custom>>,
 }
 
 impl Rules {
@@ -39,7 +45,15 @@ impl Rules {
                 named => named,
             },
             ship: settings.ship.clone(),
+            formats: customs(settings)?,
         })
+    }
+
+    /// What is known of the stream at `path` before its first line.
+    #[must_use]
+    pub fn memory(&self, path: &str) -> Memory {
+        let wanted = self.formats.iter().filter(|c| c.wants(path));
+        Memory::with_formats(wanted.cloned().collect())
     }
 
     /// Whether a record is worth storing (`[ship]`). A bound `db_store` wins either way; events are always kept.
@@ -61,4 +75,25 @@ impl Rules {
             }
         }
     }
+}
+
+impl Rules {
+    /// What the configuration says of lines of the file at `path` that belong to the record before.
+    #[must_use]
+    pub fn continues(&self, path: &str) -> Continues {
+        if self.formats.is_empty() {
+            return Continues::default();
+        }
+        Continues::new(self.formats.iter().filter(|c| c.wants(path)).cloned().collect())
+    }
+}
+
+/// The configuration's own formats.
+fn customs(settings: &Settings) -> Result<Vec<Arc<Custom>>, String> {
+    let made = settings
+        .formats
+        .iter()
+        .enumerate()
+        .map(|(i, f)| Custom::new(i, f).map(Arc::new));
+    made.collect()
 }

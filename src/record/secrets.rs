@@ -11,6 +11,9 @@ pub(super) struct Secret {
     pub kind: &'static str,
     pub anchors: &'static [&'static str],
     /// Tried from the anchor on. Its first group, or all of it if it has none, is replaced.
+    ///
+    /// A pattern that does not match has to fail within a bounded distance, or before the next of its anchors: what lies
+    /// behind would be read for each anchor again, and a line of nothing but anchors would cost the square of its length.
     pub pattern: &'static str,
     /// May the anchor stand within a word? `task-…` must not be taken for `sk-…`.
     pub inside: bool,
@@ -80,7 +83,8 @@ pub(super) const SECRETS: &[Secret] = &[
     Secret {
         kind: "api_key",
         anchors: &["sk-"],
-        pattern: r"^sk-(?:[a-z]+[0-9]*-)*[0-9A-Za-z_]{16,}[0-9A-Za-z_-]*",
+        // A few words at most: each anchor of `sk-sk-sk-…` would be followed to the end otherwise.
+        pattern: r"^sk-(?:[a-z]+[0-9]*-){0,4}[0-9A-Za-z_]{16,}[0-9A-Za-z_-]*",
         inside: false,
         back: false,
         check: random,

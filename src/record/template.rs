@@ -5,9 +5,10 @@
 //!
 //! | mask | stands for |
 //! |---|---|
-//! | `<num>` | digits, with sign and fraction; also within words (`worker3` is `worker<num>`) |
-//! | `<hex>` | `0x…`, and hexadecimal runs of six or more with a digit in them |
-//! | `<uuid>` `<time>` `<ip>` `<email>` `<url>` `<path>` | what they say; a path has a slash at its start, an extension, or two slashes |
+//! | `<num>` | digits, with sign and fraction; also within words (`worker3` is `worker<num>`); hexadecimal runs of six or more, which are digits alone by chance |
+//! | `<hex>` | `0x…` |
+//! | `<id>` | what follows the prefix of an id such as `cus_NffrFeUfNV2Hib` |
+//! | `<uuid>` `<time>` `<ip>` `<mac>` `<email>` `<url>` `<path>` | what they say; a path has a slash at its start, an extension, or two slashes |
 //! | `<str>` | what stands in quotes |
 //!
 //! A list of equal masks is one mask, so that the length of a list does not matter. The masks contain no digits, so a
@@ -108,7 +109,12 @@ impl<'a> Masker<'a> {
     fn word(&mut self) {
         // Most words are just words.
         let letters = self.run(self.at, |b| b.is_ascii_alphabetic());
-        if letters > self.at && matches!(self.byte(letters), b' ' | b',' | b';' | b'(' | b')' | 0) {
+        let rest = self.b.get(self.at..).unwrap_or_default();
+        if let Some(len) = super::faces::date_by_name(rest) {
+            return self.mask("<time>", self.at + len);
+        }
+        let hex = is_hex(self.b.get(self.at..letters).unwrap_or_default());
+        if !hex && letters > self.at && matches!(self.byte(letters), b' ' | b',' | b';' | b'(' | b')' | 0) {
             return self.copy(letters);
         }
         // All that can belong to an address or a path; the dot or comma that ends a sentence does not.
@@ -138,8 +144,11 @@ impl<'a> Masker<'a> {
         while self.at < end {
             let part = self.run(self.at, |b| b != b'_' && is_word(b)).min(end);
             let text = self.b.get(self.at..part).unwrap_or_default();
+            let behind = self.at > 0 && self.byte(self.at - 1) == b'_';
             if is_hex(text) {
-                self.mask("<hex>", part);
+                self.mask("<num>", part);
+            } else if behind && is_id(text) {
+                self.mask("<id>", part);
             } else {
                 while self.at < part {
                     let digits = self.run(self.at, |b| b.is_ascii_digit()).min(part);
@@ -183,9 +192,13 @@ fn whole(group: &str, rest: &str) -> Option<(&'static str, usize)> {
     let b = group.as_bytes();
     let first = *b.first()?;
     if first.is_ascii_digit() {
-        if let Some((_, len)) = super::time::stamp(rest.as_bytes())
+        if let Some((_, len)) = super::faces::stamp(rest.as_bytes())
             && !rest.as_bytes().get(len).is_some_and(|b| is_word(*b))
         {
+            return Some(("<time>", len));
+        }
+        let dated = super::faces::day_and_month(rest.as_bytes(), 0);
+        if let Some(len) = dated.or_else(|| super::faces::time_of_day(rest.as_bytes())) {
             return Some(("<time>", len));
         }
         if b.get(1).is_some_and(|x| matches!(x, b'x' | b'X')) {
@@ -218,6 +231,9 @@ fn whole(group: &str, rest: &str) -> Option<(&'static str, usize)> {
                 .take_while(|b| !b.is_ascii_whitespace() && !b"\"'<>`,;)]}".contains(b));
             let scheme = b.iter().take(at).all(u8::is_ascii_alphanumeric);
             return (at > 0 && scheme).then(|| ("<url>", at + more.count()));
+        }
+        if is_mac(b) {
+            return Some(("<mac>", group.len()));
         }
         if is_ipv6(b) {
             return Some(("<ip>", group.len()));
@@ -259,12 +275,44 @@ fn number(b: &[u8]) -> Option<usize> {
     Some(len)
 }
 
-/// A run of hexadecimal digits that is not a word by chance.
+/// A run of hexadecimal digits that is not a word by chance: one with digits and letters, or of the length of an id.
 fn is_hex(b: &[u8]) -> bool {
     b.len() >= 6
         && b.iter().all(u8::is_ascii_hexdigit)
-        && b.iter().any(u8::is_ascii_digit)
         && b.iter().any(u8::is_ascii_alphabetic)
+        && (b.iter().any(u8::is_ascii_digit) || matches!(b.len(), 8 | 12 | 16 | 24 | 32 | 40 | 64))
+}
+
+/// The random part of an id: letters of both cases and digits without the rhythm of words.
+fn is_id(b: &[u8]) -> bool {
+    let changes = b
+        .windows(2)
+        .filter(|w| matches!(w, [x, y] if kind(*x) != kind(*y)))
+        .count();
+    let digit = b.iter().any(u8::is_ascii_digit);
+    let letters = b.iter().any(u8::is_ascii_alphabetic);
+    b.len() >= 10
+        && b.iter().all(u8::is_ascii_alphanumeric)
+        && letters
+        && if digit {
+            changes >= 3
+        } else {
+            b.len() >= 14 && changes * 3 >= b.len()
+        }
+}
+
+/// Upper case, lower case or digit.
+fn kind(b: u8) -> u8 {
+    u8::from(b.is_ascii_uppercase()) + 2 * u8::from(b.is_ascii_digit())
+}
+
+/// `00:1A:2B:3C:4D:5E`, also with dashes.
+fn is_mac(b: &[u8]) -> bool {
+    b.len() == 17
+        && b.iter().enumerate().all(|(i, c)| match i % 3 {
+            2 => matches!(c, b':' | b'-'),
+            _ => c.is_ascii_hexdigit(),
+        })
 }
 
 fn is_uuid(b: &[u8]) -> bool {
@@ -348,9 +396,25 @@ mod tests {
             ("took 12ms, -5 left of +7", "took <num>ms, <num> left of <num>"),
             ("1,234,567 rows in 1e-05 s", "<num> rows in <num> s"),
             ("worker3 of pool_12 died", "worker<num> of pool_<num> died"),
-            ("run exec_74981e35049e ended", "run exec_<hex> ended"),
+            ("run exec_74981e35049e ended", "run exec_<num> ended"),
             ("object at 0x7f3a2c001d30", "object at <hex>"),
-            ("commit deadbeef1 and decade", "commit <hex> and decade"),
+            ("commit deadbeef1 and decade", "commit <num> and decade"),
+            ("request 3fa85f64 failed", "request <num> failed"),
+            ("request 12345678 failed", "request <num> failed"),
+            ("request deadbeef failed", "request <num> failed"),
+            (
+                "token expired at Sat, 21 Nov 2026 06:00:00 GMT",
+                "token expired at <time>",
+            ),
+            ("due Tue, 01 Dec 2026 07:10 PM, or 3 May", "due <time>, or <time>"),
+            ("May I, in March or on Sunday?", "May I, in March or on Sunday?"),
+            ("at 7:15 AM and 11:20 PM", "at <time> and <time>"),
+            ("device 00:1A:2B:3C:4D:5E lost", "device <mac> lost"),
+            ("device aa:bb:cc:dd:ee:ff lost", "device <mac> lost"),
+            ("device 01:02:03:04:05:06 lost", "device <mac> lost"),
+            ("No such customer: cus_NffrFeUfNV2Hib", "No such customer: cus_<id>"),
+            ("No such customer: cus_Qab12CdEfGhIjK", "No such customer: cus_<id>"),
+            ("call do_something_else now", "call do_something_else now"),
             ("id 123e4567-e89b-12d3-a456-426614174000!", "id <uuid>!"),
             ("at 2026-11-21 05:46:00,123 it rained", "at <time> it rained"),
             ("from 10.0.0.12:8080 to ::1 and fe80::1:2", "from <ip> to <ip> and <ip>"),
@@ -378,7 +442,7 @@ mod tests {
     fn a_template_is_its_own_template() {
         for message in [
             "a 1, 'b' /x/y z@q.de 10.0.0.1 0xff [1, 2]",
-            "worker3 exec_74981e35049e 12ms",
+            "worker3 exec_74981e35049e 12ms cus_NffrFeUfNV2Hib 7:15 PM",
         ] {
             let once = template(message);
             assert_eq!(template(&once), once);

@@ -2,22 +2,36 @@
 //!
 //! Everything is computed from the digits: a double has 53 bits, and microseconds since 1970 leave it no digit to spare.
 //! Digits past the microsecond are dropped, not rounded, so that an instant never moves into the next second.
+//!
+//! The reader is conservative: a number is a time only if it lies between 1990 and 2100, and what follows a clock time
+//! is its zone only if it can be nothing else. [`super::faces`] knows the forms that are not ISO 8601.
 
-use chrono::TimeZone;
-
-use super::Micros;
+use super::{Micros, faces};
 use crate::config::NaiveTime;
 
-const SECOND: i64 = 1_000_000;
+pub(super) const SECOND: i64 = 1_000_000;
 /// 0000-01-01 and 9999-12-31T23:59:59.999999: what 27 characters can say.
 pub(super) const RANGE: std::ops::RangeInclusive<Micros> = -62_167_219_200_000_000..=253_402_300_799_999_999;
+/// 1990 and 2100, in seconds: numbers beyond are no times.
+const EPOCHS: std::ops::Range<i128> = 631_152_000..4_102_444_800;
+
+/// What an incomplete time is completed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Clock {
+    /// The zone of times that name none.
+    pub naive: NaiveTime,
+    /// When the line was read, for times without a year; 0 where that is not known.
+    pub now: Micros,
+}
 
 /// A time as it was written: the clock's face, and the zone if it was named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
-    face: Micros,
+    pub face: Micros,
     /// Seconds east of UTC.
-    offset: Option<i64>,
+    pub offset: Option<i64>,
+    /// The face names no year: it is that of the leap year 1972.
+    pub yearless: bool,
 }
 
 impl Stamp {
@@ -26,49 +40,86 @@ impl Stamp {
         Some(self.face - self.offset? * SECOND).filter(|t| RANGE.contains(t))
     }
 
-    pub fn instant(self, naive: NaiveTime) -> Option<Micros> {
-        let offset = match (self.offset, naive) {
+    pub fn instant(self, clock: Clock) -> Option<Micros> {
+        if self.yearless {
+            return self.latest(clock);
+        }
+        let offset = match (self.offset, clock.naive) {
             (Some(offset), _) => offset,
             (None, NaiveTime::Utc) => 0,
             (None, NaiveTime::Local) => local_offset(self.face),
         };
         Some(self.face - offset * SECOND).filter(|t| RANGE.contains(t))
     }
+
+    /// The last time before tomorrow at which a clock showed this face.
+    fn latest(self, clock: Clock) -> Option<Micros> {
+        const DAY: i64 = 86_400 * SECOND;
+        let year = i64::from(chrono::Datelike::year(
+            &chrono::DateTime::from_timestamp_micros(clock.now).filter(|_| clock.now > 0)?,
+        ));
+        let leap_day = self.face.div_euclid(DAY) - days(1972, 1, 1)?;
+        let clock_time = self.face.rem_euclid(DAY);
+        // A leap day was up to eight years ago.
+        (0..9).find_map(|ago| {
+            let year = year + 1 - ago;
+            let start = days(year, 1, 1)?;
+            let leap = days(year, 2, 29).is_some();
+            let day = match leap_day {
+                59 if !leap => return None,
+                later @ 60.. if !leap => later - 1,
+                day => day,
+            };
+            let dated = Stamp {
+                face: (start + day) * DAY + clock_time,
+                yearless: false,
+                ..self
+            };
+            dated.instant(clock).filter(|t| *t <= clock.now + DAY)
+        })
+    }
 }
 
-/// The offset of the machine's zone at this local time; in a gap or overlap of summer time the one before it.
+/// The offset of the machine's zone at this local time: of the hour that the end of summer time repeats the first one
+/// (the earlier instant), in the hour that its beginning leaves out the one before.
 fn local_offset(face: Micros) -> i64 {
+    use chrono::{LocalResult, TimeZone};
     let Some(utc) = chrono::DateTime::from_timestamp_micros(face) else {
         return 0;
     };
     let local = utc.naive_utc();
     let offset = |t: &chrono::NaiveDateTime| {
-        let found = chrono::Local.offset_from_local_datetime(t);
-        found.earliest().map(|o| i64::from(o.local_minus_utc()))
+        let east = |o: chrono::FixedOffset| i64::from(o.local_minus_utc());
+        match chrono::Local.offset_from_local_datetime(t) {
+            LocalResult::Single(o) => Some(east(o)),
+            // The order of the two is not that of the instants (chrono #1625).
+            LocalResult::Ambiguous(a, b) => Some(east(a).max(east(b))),
+            LocalResult::None => None,
+        }
     };
     let before = || offset(&(local - chrono::TimeDelta::hours(3)));
     offset(&local).or_else(before).unwrap_or(0)
 }
 
 /// Digits read one after the other.
-struct Digits<'a> {
-    b: &'a [u8],
-    at: usize,
+pub(super) struct Digits<'a> {
+    pub b: &'a [u8],
+    pub at: usize,
 }
 
 impl Digits<'_> {
-    fn peek(&self) -> u8 {
+    pub fn peek(&self) -> u8 {
         self.b.get(self.at).copied().unwrap_or(0)
     }
 
-    fn take(&mut self, any: &[u8]) -> bool {
+    pub fn take(&mut self, any: &[u8]) -> bool {
         let there = any.contains(&self.peek());
         self.at += usize::from(there);
         there
     }
 
     /// Exactly `n` digits.
-    fn number(&mut self, n: usize) -> Option<i64> {
+    pub fn number(&mut self, n: usize) -> Option<i64> {
         let mut value = 0;
         for d in self.b.get(self.at..self.at + n)? {
             if !d.is_ascii_digit() {
@@ -81,7 +132,7 @@ impl Digits<'_> {
     }
 
     /// The digits of a fraction as microseconds.
-    fn micros(&mut self) -> i64 {
+    pub fn micros(&mut self) -> i64 {
         let (mut value, mut n) = (0, 0);
         while self.peek().is_ascii_digit() {
             if n < 6 {
@@ -104,7 +155,7 @@ pub(super) fn stamp(b: &[u8]) -> Option<(Stamp, usize)> {
     let mut d = Digits { b, at: 0 };
     let year = d.number(4)?;
     let separator = d.peek();
-    if !d.take(b"-/") {
+    if !d.take(b"-/.") {
         return None;
     }
     let month = d.number(2)?;
@@ -115,11 +166,30 @@ pub(super) fn stamp(b: &[u8]) -> Option<(Stamp, usize)> {
     let days = days(year, month, day)?;
     if d.at == b.len() {
         let face = days * 86_400 * SECOND;
-        return Some((Stamp { face, offset: None }, d.at));
+        return Some((Stamp::named(face, None), d.at));
     }
-    if !d.take(b" Tt_") {
+    if !d.take(b" Tt_:") {
         return None;
     }
+    let clock = clock_time(&mut d)?;
+    let face = days * 86_400 * SECOND + clock;
+    let offset = zone(&mut d);
+    Some((Stamp::named(face, offset), d.at))
+}
+
+impl Stamp {
+    /// A time of a named year.
+    pub fn named(face: Micros, offset: Option<i64>) -> Stamp {
+        Stamp {
+            face,
+            offset,
+            yearless: false,
+        }
+    }
+}
+
+/// `HH:MM`, `HH:MM:SS`, `HH:MM:SS.fff` (also with a comma) as microseconds of the day.
+pub(super) fn clock_time(d: &mut Digits<'_>) -> Option<Micros> {
     let hour = d.number(2)?;
     if !d.take(b":") {
         return None;
@@ -137,56 +207,61 @@ pub(super) fn stamp(b: &[u8]) -> Option<(Stamp, usize)> {
     if hour > 24 || minute > 59 || second > 60 {
         return None;
     }
-    let face = ((days * 24 + hour) * 60 + minute) * 60 + second;
-    let face = face * SECOND + micros;
-    let offset = zone(&mut d);
-    Some((Stamp { face, offset }, d.at))
+    Some(((hour * 60 + minute) * 60 + second) * SECOND + micros)
 }
 
 /// The zone behind a clock time. What does not look like one is left where it is.
-fn zone(d: &mut Digits<'_>) -> Option<i64> {
+pub(super) fn zone(d: &mut Digits<'_>) -> Option<i64> {
     let start = d.at;
-    if d.peek() == b' ' {
-        d.at += 1;
+    let apart = d.take(b" ");
+    let found = faces::named_zone(d).or_else(|| numbered_zone(d, apart));
+    if found.is_none() {
+        d.at = start;
     }
-    let rest = d.b.get(d.at..).unwrap_or_default();
-    for name in [&b"UTC"[..], b"GMT", b"Z", b"z"] {
-        let ends = rest.get(name.len()).is_none_or(|b| !b.is_ascii_alphanumeric());
-        if rest.starts_with(name) && ends {
-            d.at += name.len();
-            return Some(0);
-        }
-    }
+    found
+}
+
+/// `+01:00`, `-0430`, `+01`; `apart`: a blank stands before it, so that it may as well be a number.
+fn numbered_zone(d: &mut Digits<'_>, apart: bool) -> Option<i64> {
     let sign = match d.peek() {
         b'+' => 1,
         b'-' => -1,
-        _ => 0,
+        _ => return None,
     };
     d.at += 1;
-    let Some(hours) = d.number(2).filter(|h| sign != 0 && *h < 24) else {
-        d.at = start;
-        return None;
-    };
+    let hours = d.number(2).filter(|h| *h < 24)?;
     let mut seconds = hours * 3600;
     let colon = d.take(b":");
-    match d.number(2) {
+    let minutes = d.number(2);
+    match minutes {
         Some(minutes) if minutes < 60 => seconds += minutes * 60,
-        None if !colon => return Some(sign * seconds),
-        _ => {
-            d.at = start;
-            return None;
-        }
+        None if !colon => {}
+        _ => return None,
     }
     // Zones of the time before railways have seconds, and Python prints them.
-    if colon && d.peek() == b':' {
+    if colon && d.peek() == b':' && d.b.get(d.at + 1).is_some_and(u8::is_ascii_digit) {
         d.at += 1;
         seconds += d.number(2).unwrap_or(0);
+    }
+    let next = d.b.get(d.at);
+    if next.is_some_and(|b| b.is_ascii_alphanumeric()) {
+        return None;
+    }
+    if apart {
+        // No zone is further away, and a number of four digits is one only where nothing goes on with it.
+        let far = if sign > 0 { 14 } else { 11 } * 3600;
+        let quarter = minutes.is_some_and(|m| m % 15 == 0);
+        let plain = next.is_none_or(|b| b" \t])|[:\"".contains(b));
+        let whole = minutes.is_none() && next.is_none();
+        if seconds > far || !plain || !(quarter || whole) {
+            return None;
+        }
     }
     Some(sign * seconds)
 }
 
 /// Days since 1970-01-01, or `None` for a date that is not in the calendar.
-fn days(y: i64, m: i64, d: i64) -> Option<i64> {
+pub(super) fn days(y: i64, m: i64, d: i64) -> Option<i64> {
     let leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
     let last = match m {
         2 if leap => 29,
@@ -206,26 +281,26 @@ fn days(y: i64, m: i64, d: i64) -> Option<i64> {
     Some(era * 146_097 + doe - 719_468)
 }
 
-/// A time written as text: ISO 8601, or seconds and the like since 1970 in digits.
+/// A time written as text: ISO 8601 and the other forms that logs know, or seconds and the like since 1970 in digits.
 #[must_use]
 pub fn parse_time(text: &str, naive: NaiveTime) -> Option<Micros> {
+    written(text, Clock { naive, now: 0 })
+}
+
+/// As [`parse_time`], of a time that may lack its year.
+pub(super) fn written(text: &str, clock: Clock) -> Option<Micros> {
     let text = text.trim();
-    match stamp(text.as_bytes()) {
-        Some((stamp, len)) if len == text.len() => stamp.instant(naive),
-        // Nine digits are 1973: a shorter number is hardly a time.
-        _ if text.len() >= 9 => epoch(text),
-        _ => None,
+    match faces::stamp(text.as_bytes()) {
+        Some((stamp, len)) if faces::is_remark(text.get(len..)?, stamp.offset.is_some()) => stamp.instant(clock),
+        _ => epoch(text),
     }
 }
 
-/// A number of seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude.
+/// A number of seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude. One that is
+/// before 1990 or after 2100 however it is read is no time.
 #[must_use]
 pub fn epoch(number: &str) -> Option<Micros> {
-    let (negative, digits) = match number.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, number),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() || whole.len() > 20 || !whole.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
@@ -234,34 +309,35 @@ pub fn epoch(number: &str) -> Option<Micros> {
     }
     let n: i128 = whole.parse().ok()?;
     // How many digits of the fraction still count, and how many of the whole are below the microsecond.
-    let (fine, coarse) = match n {
-        0..100_000_000_000 => (6, 1),
-        100_000_000_000..100_000_000_000_000 => (3, 1),
-        100_000_000_000_000..100_000_000_000_000_000 => (0, 1),
-        _ => (0, 1000),
-    };
+    let (fine, coarse) = scale(n)?;
     let mut micros = n;
     for i in 0..fine {
         let digit = fraction.as_bytes().get(i).map_or(0, |d| d - b'0');
         micros = micros * 10 + i128::from(digit);
     }
-    let micros = i64::try_from(micros / coarse).ok()?;
-    Some(if negative { -micros } else { micros }).filter(|t| RANGE.contains(t))
+    i64::try_from(micros / coarse).ok()
+}
+
+/// How many decimal digits a count of units since 1970 lacks to be one of microseconds, and what it is to be divided by.
+fn scale(n: i128) -> Option<(usize, i128)> {
+    let within = |per_second: i128| EPOCHS.contains(&(n / per_second));
+    match () {
+        () if within(1) => Some((6, 1)),
+        () if within(1_000) => Some((3, 1)),
+        () if within(1_000_000) => Some((0, 1)),
+        () if within(1_000_000_000) => Some((0, 1000)),
+        () => None,
+    }
 }
 
 /// A number written with an exponent is not exact to begin with.
 fn exponent(number: &str) -> Option<Micros> {
     let n: f64 = number.parse().ok()?;
-    let seconds = match n.abs() {
-        a if a < 1e11 => n,
-        a if a < 1e14 => n / 1e3,
-        a if a < 1e17 => n / 1e6,
-        _ => n / 1e9,
-    };
-    let micros = seconds * 1e6;
-    (micros.abs() < 9e18)
-        .then_some(micros as i64)
-        .filter(|t| RANGE.contains(t))
+    if !(0.0..1e20).contains(&n) {
+        return None;
+    }
+    let (fine, coarse) = scale(n as i128)?;
+    Some((n * 10_f64.powi(fine as i32) / coarse as f64) as i64)
 }
 
 /// `str(timedelta)` in microseconds: `0:00:00.009717`, `2 days, 3:04:05`, `-1 day, 23:59:59`.
@@ -271,7 +347,7 @@ pub(super) fn timedelta(repr: &str) -> Option<Micros> {
     }
     let (days, clock) = match repr.split_once(", ") {
         None => (0, repr),
-        Some((days, clock)) => (days.split(' ').next()?.parse::<i64>().ok()?, clock),
+        Some((days, clock)) => (i64::from(days.split(' ').next()?.parse::<i32>().ok()?), clock),
     };
     let (hours, rest) = clock.split_once(':')?;
     let hours: i64 = Some(hours).filter(|h| h.len() <= 2)?.parse().ok()?;
@@ -382,13 +458,29 @@ mod tests {
             ("1795227624054.4", 1_795_227_624_054_400),
             ("1795227624054432", 1_795_227_624_054_432),
             ("1795227624054432123", 1_795_227_624_054_432),
-            ("0", 0),
-            ("-1.5", -1_500_000),
             ("1.795227624e9", 1_795_227_624_000_000),
+            ("631152000", 631_152_000_000_000),
         ] {
             assert_eq!(epoch(number), Some(expected), "{number}");
         }
-        for number in ["", "x", "1x", "-", "1e30", "999999999999999999999", "1.2.3"] {
+        for number in [
+            "",
+            "x",
+            "1x",
+            "-",
+            "1e30",
+            "999999999999999999999",
+            "1.2.3",
+            "0",
+            "0.35",
+            "-1.5",
+            "12345",
+            "20261121",
+            "20261121022024",
+            "631151999",
+            "4102444800",
+            "-1795227624",
+        ] {
             assert_eq!(epoch(number), None, "{number}");
         }
     }
@@ -404,7 +496,14 @@ mod tests {
         ] {
             assert_eq!(timedelta(repr), Some(expected), "{repr}");
         }
-        for repr in ["", "x", "1:2:3", "0:00:00.5x", "many days, 0:00:00"] {
+        for repr in [
+            "",
+            "x",
+            "1:2:3",
+            "0:00:00.5x",
+            "many days, 0:00:00",
+            "-9223372036854775808 days, 0:00:00",
+        ] {
             assert_eq!(timedelta(repr), None, "{repr}");
         }
         assert_eq!(seconds("1e-05"), Some(10));
@@ -417,7 +516,13 @@ mod tests {
         let (stamp, len) = stamp(b"2026-11-21 05:46:00,123 INFO x").expect("a time");
         assert_eq!(len, 23);
         assert_eq!(
-            stamp.instant(NaiveTime::Utc).map(format_time).as_deref(),
+            stamp
+                .instant(Clock {
+                    naive: NaiveTime::Utc,
+                    now: 0
+                })
+                .map(format_time)
+                .as_deref(),
             Some("2026-11-21T05:46:00.123000Z")
         );
         assert_eq!(super::stamp(b"2026-11-21 05:46:00 - hello").map(|s| s.1), Some(19));
@@ -430,8 +535,7 @@ mod tests {
         let naive = chrono::NaiveDate::from_ymd_opt(2026, 6, 1)
             .and_then(|d| d.and_hms_opt(12, 0, 0))
             .expect("a time");
-        let expected = chrono::Local
-            .from_local_datetime(&naive)
+        let expected = chrono::TimeZone::from_local_datetime(&chrono::Local, &naive)
             .earliest()
             .expect("unique")
             .timestamp_micros();

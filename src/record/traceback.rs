@@ -11,7 +11,11 @@
 //! ValueError: bad value                      type and value; the value may go on for further lines
 //! ```
 //!
-//! and may lack the header (a cause that was never raised). Exception groups have a margin of bars, which is dropped.
+//! and may lack the header (a cause that was never raised). Exception groups have a margin of bars, which is dropped;
+//! their parts stand below them, each a traceback of its own. What failed is in the parts, so these are the root causes.
+//!
+//! "The above exception was the direct cause" names a cause. "During handling of the above exception" names one that
+//! was caught on purpose (`try: cache[key] except KeyError: fetch(key)`): it is a link of the chain, but no cause.
 
 use std::sync::LazyLock;
 
@@ -23,9 +27,22 @@ const CHAIN: usize = 64;
 /// What was found in a traceback. All of it is escaped text.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Traceback<'a> {
-    /// (type without its module, value) of each link, root cause first.
+    /// (type without its module, value) of each link: the root causes (of a group, that of each part) first, then what
+    /// came of them, then what was only handled.
     pub chain: Vec<(&'a str, &'a str)>,
-    /// The root cause's innermost frame of the script's own code: (path, function).
+    /// Which link is the exception itself.
+    pub own: usize,
+    /// The first root cause's innermost frame of the script's own code: (path, function).
+    pub frame: Option<(&'a str, &'a str)>,
+    /// The root causes of a group's further parts.
+    pub others: Vec<Cause<'a>>,
+}
+
+/// A root cause: what was raised, and where.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Cause<'a> {
+    pub kind: &'a str,
+    pub value: &'a str,
     pub frame: Option<(&'a str, &'a str)>,
 }
 
@@ -93,59 +110,206 @@ struct Block<'a> {
     any: Option<(&'a str, &'a str)>,
 }
 
+/// An exception that was read.
+pub(super) struct Link<'a> {
+    cause: Cause<'a>,
+    /// It was raised while the one before was being handled.
+    during: bool,
+    /// The parts of a group.
+    pub parts: Vec<Links<'a>>,
+}
+
+impl<'a> Link<'a> {
+    /// An exception whose frames, outermost first, are known one by one.
+    pub fn new(
+        kind: &'a str,
+        value: &'a str,
+        frames: impl Iterator<Item = (&'a str, &'a str)>,
+        during: bool,
+    ) -> Link<'a> {
+        let (mut own, mut any) = (None, None);
+        for frame in frames {
+            any = Some(frame);
+            own = any.filter(|(path, _)| is_own(path)).or(own);
+        }
+        let kind = kind.rsplit('.').next().unwrap_or(kind);
+        let frame = own.or(any);
+        Link {
+            cause: Cause { kind, value, frame },
+            during,
+            parts: Vec::new(),
+        }
+    }
+}
+
+/// Exceptions that follow from one another, as they were printed.
+pub(super) type Links<'a> = Vec<Link<'a>>;
+
+/// Builds the tree of what was raised.
+struct Reader<'a> {
+    text: &'a str,
+    block: Block<'a>,
+    during: bool,
+    /// The chains of the groups that are open, outermost first.
+    open: Vec<Links<'a>>,
+    links: usize,
+}
+
 /// Reads a traceback. Total: text that is none yields what its first line looks like.
 pub(super) fn read(text: &str) -> Traceback<'_> {
-    let mut found = Traceback::default();
-    let mut block = Block::default();
+    let mut r = Reader {
+        text,
+        block: Block::default(),
+        during: false,
+        open: vec![Links::new()],
+        links: 0,
+    };
     for (start, line) in Lines::new(text) {
         let bare = without_margin(line);
-        let start = start + (line.len() - bare.len());
+        r.line(start + (line.len() - bare.len()), bare);
+    }
+    while r.open.len() > 1 {
+        r.end_part();
+    }
+    r.end_link();
+    r.open.pop().map(found).unwrap_or_default()
+}
+
+impl<'a> Reader<'a> {
+    /// Takes one line, without its margin.
+    fn line(&mut self, start: usize, bare: &'a str) {
         let bare = bare.strip_suffix("\\r").unwrap_or(bare);
         if bare.ends_with(HEADER)
             && (bare.len() == HEADER.len() || bare.ends_with("Exception Group Traceback (most recent call last):"))
         {
             // Without a sentence between, the block before only quotes this one (multiprocessing does so).
-            block = Block::default();
+            self.block = Block::default();
         } else if bare == CAUSED || bare == DURING {
-            found.push(text, std::mem::take(&mut block));
+            self.end_link();
+            self.during = bare == DURING;
         } else if is_rule(bare) {
-            // The parts of an exception group follow; they are no links of the chain.
-            if block.told {
-                break;
-            }
-        } else if let Some(frame) = frame(bare).filter(|_| !block.told) {
-            block.any = Some(frame);
+            self.rule(bare);
+        } else if let Some(frame) = frame(bare).filter(|_| !self.block.told) {
+            self.block.any = Some(frame);
             if is_own(frame.0) {
-                block.own = block.any;
+                self.block.own = self.block.any;
             }
-        } else if block.told {
+        } else if self.block.told {
             if !bare.is_empty() && bare != "\\\"\\\"\\\"" {
-                block.value.1 = start + bare.len();
+                self.block.value.1 = start + bare.len();
             }
         } else if !bare.starts_with(' ') && !bare.is_empty() {
             let (kind, value) = kind_and_value(bare);
-            block.kind = kind;
-            block.value = (start + bare.len() - value.len(), start + bare.len());
-            block.told = true;
+            self.block.kind = kind;
+            self.block.value = (start + bare.len() - value.len(), start + bare.len());
+            self.block.told = true;
         }
     }
-    found.push(text, block);
-    found
-}
 
-impl<'a> Traceback<'a> {
-    fn push(&mut self, text: &'a str, block: Block<'a>) {
-        if !block.told {
+    /// A line that a group draws: `+-+--- 1 ---` begins its parts, `+--- 2 ---` the next one, `+-----` ends them.
+    fn rule(&mut self, line: &str) {
+        if line.starts_with("+-+") {
+            self.end_link();
+            if self.open.last().is_some_and(|links| !links.is_empty()) && self.open.len() < CHAIN {
+                self.open.push(Links::new());
+            }
             return;
         }
-        if self.chain.is_empty() {
-            self.frame = block.own.or(block.any);
-        }
-        if self.chain.len() < CHAIN {
-            let value = text.get(block.value.0..block.value.1).unwrap_or_default();
-            self.chain.push((block.kind, value));
+        self.end_part();
+        let further = line.bytes().any(|b| b.is_ascii_digit() || b == b'.');
+        if further && self.open.last().is_some_and(|links| !links.is_empty()) {
+            self.open.push(Links::new());
         }
     }
+
+    /// Ends the part of a group that is being read.
+    fn end_part(&mut self) {
+        self.end_link();
+        if self.open.len() < 2 {
+            return;
+        }
+        if let Some(part) = self.open.pop()
+            && !part.is_empty()
+            && let Some(group) = self.open.last_mut().and_then(|links| links.last_mut())
+        {
+            group.parts.push(part);
+        }
+    }
+
+    /// Ends the exception that is being read.
+    fn end_link(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        let during = std::mem::take(&mut self.during);
+        let value = self.text.get(block.value.0..block.value.1).unwrap_or_default();
+        let more = block.kind.is_empty() && value.starts_with("and ") && value.ends_with(" more exceptions");
+        if !block.told || more || self.links >= CHAIN {
+            return;
+        }
+        let Some(links) = self.open.last_mut() else { return };
+        self.links += 1;
+        links.push(Link {
+            cause: Cause {
+                kind: block.kind,
+                value,
+                frame: block.own.or(block.any),
+            },
+            during,
+            parts: Vec::new(),
+        });
+    }
+}
+
+/// Lays the tree out: root causes first.
+pub(super) fn found(mut links: Links<'_>) -> Traceback<'_> {
+    let mut roots = Vec::new();
+    let mut rest = Vec::new();
+    // What was handled is no cause of what was raised then.
+    let first = links.iter().rposition(|l| l.during).unwrap_or(0);
+    let handled: Vec<_> = links.drain(..first).collect();
+    causes(links, &mut roots, &mut rest);
+    let own = (roots.len() + rest.len()).saturating_sub(1);
+    let mut chain: Vec<_> = roots.iter().map(|c: &Cause<'_>| (c.kind, c.value)).collect();
+    chain.append(&mut rest);
+    let (mut roots_handled, mut rest_handled) = (Vec::new(), Vec::new());
+    causes(handled, &mut roots_handled, &mut rest_handled);
+    chain.extend(roots_handled.iter().map(|c| (c.kind, c.value)));
+    chain.append(&mut rest_handled);
+    let frame = roots.first().and_then(|c| c.frame);
+    if !roots.is_empty() {
+        roots.remove(0);
+    }
+    Traceback {
+        chain,
+        own,
+        frame,
+        others: roots,
+    }
+}
+
+/// Adds the root causes of a chain, and its further links.
+fn causes<'a>(links: Links<'a>, roots: &mut Vec<Cause<'a>>, rest: &mut Vec<(&'a str, &'a str)>) {
+    let first = links.iter().rposition(|l| l.during).unwrap_or(0);
+    let mut aside = Vec::new();
+    for (i, link) in links.into_iter().enumerate() {
+        let this = (link.cause.kind, link.cause.value);
+        match i.cmp(&first) {
+            std::cmp::Ordering::Less => aside.push(this),
+            std::cmp::Ordering::Equal if link.parts.is_empty() => roots.push(link.cause),
+            _ => {
+                let before = roots.len();
+                for part in link.parts {
+                    causes(part, roots, rest);
+                }
+                // A part that was never raised failed where the group did.
+                for root in roots.iter_mut().skip(before) {
+                    root.frame = root.frame.or(link.cause.frame);
+                }
+                rest.push(this);
+            }
+        }
+    }
+    let at = rest.len();
+    rest.splice(at..at, aside);
 }
 
 /// The line without the margin of an exception group (`  | `, `  + `).
@@ -165,6 +329,11 @@ fn without_margin(line: &str) -> &str {
 /// The line that an exception group draws between its parts.
 fn is_rule(line: &str) -> bool {
     line.starts_with("+-") && line.contains("----")
+}
+
+/// Whether escaped text begins with a frame.
+pub(super) fn is_frame(text: &str) -> bool {
+    frame(Lines::new(text).next().map_or("", |(_, line)| line)).is_some()
 }
 
 /// Path and function of a line such as `  File "a.py", line 8, in go`.

@@ -29,7 +29,8 @@
 //! # Bounds
 //!
 //! A process keeps at most [`BOUND_RUNS`] bound runs open (an id per request is a run per request); beyond that one
-//! that was quiet is concluded. At most [`PROCESSES`] processes are remembered; the longest quiet are
+//! that was quiet is concluded. With declared ones it is remembered with at most [`RUNS`]: those that ended first make room,
+//! then those that were quiet longest, which are concluded. At most [`PROCESSES`] processes are remembered; the longest quiet are
 //! forgotten, some at a time. A forgotten run is only reported again, which the stores merge.
 //!
 //! The tracker is pure: `now` and what is alive come from outside. [`liveness`] looks at the machine.
@@ -40,7 +41,7 @@ mod process;
 mod run;
 mod tracker;
 
-pub use process::{BOUND_RUNS, Liveness, ProcessId};
+pub use process::{BOUND_RUNS, Liveness, ProcessId, RUNS};
 pub use tracker::{PROCESSES, Resolved, Tracker};
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ use crate::store::{RunEnd, RunUpdates, Status};
 /// Bound runs that one process keeps open.
 pub const BOUND_RUNS: usize = 64;
 
+/// Runs that one process is remembered with, declared ones too. Beyond that the one that was quiet longest makes room, one
+/// that has ended before one that has not.
+pub const RUNS: usize = 256;
+
 /// The writer of records: a pid alone says nothing, pids are recycled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
@@ -200,6 +204,16 @@ impl Process {
             self.glances.replace(at, slot);
             return at;
         }
+        if self.runs.len() >= RUNS
+            && let Some(at) = self.quietest()
+            && let Some(slot) = self.runs.get_mut(at)
+        {
+            slot.conclude(&self.id);
+            closed.add(&slot.update(&self.id));
+            slot.replace(kind, id, hash, script, start);
+            self.glances.replace(at, slot);
+            return at;
+        }
         let run = Run::new(kind, id.to_owned(), hash, script.to_owned(), start);
         self.glances.push(&run);
         if self.runs.is_empty() {
@@ -208,6 +222,14 @@ impl Process {
         }
         self.runs.push(run);
         self.runs.len() - 1
+    }
+
+    /// The place of the run that is forgotten first; never the derived one, which is the process itself.
+    fn quietest(&self) -> Option<usize> {
+        let others = self.runs.iter().enumerate().filter(|(_, r)| r.kind != Kind::Derived);
+        others
+            .min_by_key(|(_, r)| (r.end.is_none(), r.last_seen))
+            .map(|(at, _)| at)
     }
 
     /// `{script}_{YYYYMMDD_HHMMSS}_{8 hex}`.

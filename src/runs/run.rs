@@ -157,6 +157,11 @@ impl Run {
             .is_none_or(|at| self.changed || self.last_seen - at >= refresh)
     }
 
+    /// Whether the store knows an earlier last record than there is.
+    pub fn lags(&self) -> bool {
+        self.reported.is_some_and(|at| at < self.last_seen)
+    }
+
     /// What the store has to know of it.
     pub fn update<'a>(&'a self, process: &'a ProcessId) -> RunRef<'a> {
         RunRef {

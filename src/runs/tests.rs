@@ -519,3 +519,23 @@ fn a_remark_about_a_run_neither_opens_it_nor_makes_it_longer() {
     );
     assert!(sealed(&mut tracker).is_empty());
 }
+
+#[test]
+fn when_a_process_falls_silent_the_store_hears_of_its_last_record() {
+    let mut w = World::new();
+    w.say(&record(7));
+    assert_eq!(w.updates().len(), 1);
+    for _ in 0..3 {
+        w.say(&record(7));
+        assert!(w.updates().is_empty(), "not of each record");
+    }
+    let last = w.time;
+    w.tracker.catch_up(last + SECOND);
+    assert!(w.updates().is_empty(), "there may be more to come");
+    w.tracker.catch_up(last + 3 * SECOND);
+    assert!(w.tracker.has_updates());
+    let updates = w.updates();
+    assert_eq!((updates.len(), updates[0].last_seen), (1, last));
+    w.tracker.catch_up(last + 9 * SECOND);
+    assert!(w.updates().is_empty(), "once is enough");
+}

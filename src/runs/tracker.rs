@@ -1,11 +1,12 @@
 //! The tracker: records in, executions and run updates out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::process::{Liveness, Process, ProcessId};
+use super::run::Run;
 use crate::record::{Event, Micros, Record, unescape};
 use crate::store::RunUpdates;
 
@@ -20,6 +21,10 @@ const NAMELESS: &str = "unknown";
 
 /// A running run is reported again when its last record is this much newer than what the store knows.
 const REFRESH: Micros = 10_000_000;
+
+/// So long nothing came of a process before the store hears when it was last seen, however short that is after what it
+/// knows.
+const SILENCE: Micros = 3_000_000;
 
 /// Where a record belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub struct Tracker {
     /// By hash of host, pid and, where it is exact, start. Boxed, since a map has room for nearly twice as many.
     processes: HashMap<u64, Box<Process>, BuildHasherDefault<Hashed>>,
     dirty: Vec<u64>,
+    /// Processes of whose runs the store knows an earlier last record.
+    lagging: BTreeSet<u64>,
     unkept: Vec<u64>,
     /// Of runs that are not followed any more.
     closed: RunUpdates,
@@ -63,6 +70,7 @@ impl Tracker {
             host: host.to_owned(),
             processes,
             dirty: over.clone(),
+            lagging: BTreeSet::new(),
             unkept: Vec::new(),
             closed: RunUpdates::default(),
             forgotten: Vec::new(),
@@ -204,6 +212,14 @@ impl Tracker {
         }
     }
 
+    /// The processes that [`Tracker::conclude`] asks about.
+    #[must_use]
+    pub fn watched_processes(&self) -> Vec<ProcessId> {
+        let visible = |p: &Process| !p.over && !p.unseen && p.id.pid > 0 && p.id.host == self.host;
+        let processes = self.processes.values().filter(|p| visible(p));
+        processes.map(|p| p.id.clone()).collect()
+    }
+
     /// Concludes the runs of processes that are gone, and gives up runs that nobody can see any more.
     ///
     /// `quiet_since` is the last instant at which everything readable had been read (`None`: never yet): a process is
@@ -276,6 +292,33 @@ impl Tracker {
                 run.reported = Some(run.last_seen);
                 run.changed = false;
                 updates.add(&run.update(&process.id));
+            }
+            if process.runs.iter().any(Run::lags) {
+                self.lagging.insert(key);
+            }
+        }
+    }
+
+    /// Has the store hear of the last records of processes that have been silent for a while.
+    pub fn catch_up(&mut self, now: Micros) {
+        let silent: Vec<u64> = self
+            .lagging
+            .iter()
+            .filter(|key| self.processes.get(key).is_none_or(|p| now - p.touched >= SILENCE))
+            .copied()
+            .collect();
+        for key in silent {
+            self.lagging.remove(&key);
+            let Some(process) = self.processes.get_mut(&key) else {
+                continue;
+            };
+            let mut lags = false;
+            for run in process.runs.iter_mut().filter(|r| r.lags()) {
+                run.changed = true;
+                lags = true;
+            }
+            if lags {
+                self.touch(key);
             }
         }
     }

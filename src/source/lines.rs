@@ -10,35 +10,36 @@
 //!
 //! # What is an item
 //!
-//! An item is the line of one record with the lines of a Python traceback that follow it. Which lines belong together
-//! is a property of the text. Two things stand against that: a read ends anywhere, and a live line must not wait for
-//! company that may never come. So:
+//! An item is the line of one record with the lines that belong to it: [`crate::record::Joiner`] says which do, by the
+//! text alone. A read ends anywhere, and a live line must not wait for company that cannot come. So:
 //!
 //! * while the data goes on beyond the window ([`End::More`]), whatever the next bytes could change is not consumed;
-//! * at the end of what a live file holds ([`End::Live`]), an open traceback is held back, and a plain line only if the
-//!   bytes after it already begin a traceback. loguru's own lines carry their traceback inside and never wait;
-//! * after a short quiet time ([`End::Quiet`]) what was held is released.
+//! * at the end of what a live file holds ([`End::Live`]), what may go on is held back: an open traceback, a line of a
+//!   known text format. loguru's own lines, other JSON and plain text never wait;
+//! * after a quiet time ([`End::Quiet`]) what was held is released.
 //!
 //! The chain goes from line to line and ignores grouping, so a key is the same however the reads fell.
+//!
+//! # UTF-16
+//!
+//! A stream that begins with its byte order mark, or looks it, has its line feeds in two bytes; its lines stay as they
+//! are until they are parsed.
 //!
 //! # Bounds
 //!
 //! A line longer than `max_line` is cut to it, an item's continuation ends before the item grows beyond it. A window
 //! that holds the beginning of a line longer than that says [`Rest::Long`]; its reader goes on without keeping more.
 
+use std::borrow::Cow;
+
 use memchr::{memchr, memmem};
 
 use super::Item;
-use super::chain::{Chain, chain, is_blank};
+use super::chain::{Chain, Digest, chain, is_blank};
+use crate::record::{self, Continues, Joiner, Order};
 
 /// So many NUL bytes in a row end a line.
 pub const NUL_RUN: usize = 4;
-
-const TRACEBACK: &[u8] = b"Traceback (most recent call last):";
-const GROUP_TRACEBACK: &[u8] = b"+ Exception Group Traceback (most recent call last):";
-const DURING: &[u8] = b"During handling of the above exception, another exception occurred:";
-const CAUSE: &[u8] = b"The above exception was the direct cause of the following exception:";
-const SERIALIZED: &[u8] = b"{\"text\": ";
 
 /// What lies behind the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +87,8 @@ pub struct Split {
 ///
 /// `max_line` is in bytes, at least 1.
 pub fn split(data: &[u8], offset: u64, before: Chain, end: End, max_line: usize, items: &mut Vec<Item>) -> Split {
-    let mut none = Ends::default();
-    split_marking(data, offset, before, end, max_line, items, &mut none)
+    let (rules, mut none) = (Continues::default(), Ends::default());
+    split_marking(data, offset, before, end, max_line, &rules, items, &mut none)
 }
 
 /// Where lines end, and the chain there, of as many lines as are wanted.
@@ -99,18 +100,33 @@ pub struct Ends {
     pub nuls_wait: bool,
 }
 
-/// As [`split`], and takes note in `ends` of lines that are not blank, those included that are not consumed yet.
+impl Ends {
+    fn note(&mut self, end: u64, chain: Chain) {
+        if self.ends.len() < self.wanted {
+            self.ends.push((end, chain));
+        }
+    }
+}
+
+/// As [`split`], with what the configuration says of lines that belong together, and takes note in `ends` of lines
+/// that are not blank, those included that are not consumed yet.
+#[expect(clippy::too_many_arguments, reason = "the parts of a window, borrowed apart")]
 pub fn split_marking(
     data: &[u8],
     offset: u64,
     before: Chain,
     end: End,
     max_line: usize,
+    rules: &Continues,
     items: &mut Vec<Item>,
     ends: &mut Ends,
 ) -> Split {
-    let mut grouper = Grouper::new(data, offset, before, max_line, items, ends);
+    let mut grouper = Grouper::new(data, offset, before, max_line, rules, items, ends);
     let nuls = memchr(0, data).is_some();
+    if nuls || (offset == 0 && data.first().is_some_and(|b| *b >= 0xFE)) {
+        grouper.wide = wide(data, offset);
+    }
+    let nuls = nuls && grouper.wide.is_none();
     let mut at = 0;
     loop {
         if nuls && grouper.waits(at, end) {
@@ -120,7 +136,7 @@ pub fn split_marking(
         let Some(rest) = data.get(start..).filter(|r| !r.is_empty()) else {
             return grouper.finish(start, &[], end);
         };
-        match line_end(rest, nuls) {
+        match line_end(rest, nuls, grouper.wide) {
             // What ends the line may become its text.
             Some((len, 0)) if grouper.waits(start + len, end) => return grouper.wait_for_text(start),
             Some((len, terminator)) => {
@@ -136,8 +152,29 @@ pub fn split_marking(
     }
 }
 
+/// Whether a window is of a stream in UTF-16.
+fn wide(data: &[u8], offset: u64) -> Option<Order> {
+    if let Some(order) = record::utf16_order(data) {
+        return Some(order);
+    }
+    if offset == 0 {
+        return None;
+    }
+    // A line without a character of ASCII: its feed tells, and that it is no text otherwise.
+    let order = match memchr(b'\n', data)? {
+        at if at % 2 == 0 && data.get(at + 1) == Some(&0) && data.get(at + 2) != Some(&0) => Order::Little,
+        at if at % 2 == 1 && data.get(at - 1) == Some(&0) && (at < 2 || data.get(at - 2) != Some(&0)) => Order::Big,
+        _ => return None,
+    };
+    let line = data.get(..record::line_feed(data, order)?)?;
+    (line.len() % 2 == 0 && !line.is_empty() && simdutf8::basic::from_utf8(line).is_err()).then_some(order)
+}
+
 /// Length of the first line of `data`, and of what ends it (a line feed; nothing, where a run of NULs does).
-fn line_end(data: &[u8], nuls: bool) -> Option<(usize, usize)> {
+fn line_end(data: &[u8], nuls: bool, wide: Option<Order>) -> Option<(usize, usize)> {
+    if let Some(order) = wide {
+        return record::line_feed(data, order).map(|at| (at, 2));
+    }
     let feed = memchr(b'\n', data);
     if nuls && let Some(hole) = memmem::find(data.get(..feed.unwrap_or(data.len()))?, &[0; NUL_RUN]) {
         return Some((hole, 0));
@@ -145,35 +182,21 @@ fn line_end(data: &[u8], nuls: bool) -> Option<(usize, usize)> {
     feed.map(|at| (at, 1))
 }
 
-/// Lines of the group that is being built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// No traceback yet.
-    Record,
-    /// Within the frames of a traceback.
-    Frames,
-    /// Within the frames of an exception group: everything is indented.
-    Group,
-    /// After the line that names the exception.
-    Named,
-    /// After the sentence that joins two tracebacks.
-    Joined,
-}
-
 struct Open {
     item: Item,
-    state: State,
+    joiner: Joiner,
     /// Blank lines that belong to the group if what follows does.
     blanks: u64,
     /// The chain before the item's own line.
     before: Chain,
-    serialized: bool,
 }
 
 struct Grouper<'a> {
     data: &'a [u8],
     offset: u64,
     max_line: usize,
+    rules: &'a Continues,
+    wide: Option<Order>,
     items: &'a mut Vec<Item>,
     ends: &'a mut Ends,
     open: Option<Open>,
@@ -189,6 +212,7 @@ impl<'a> Grouper<'a> {
         offset: u64,
         before: Chain,
         max_line: usize,
+        rules: &'a Continues,
         items: &'a mut Vec<Item>,
         ends: &'a mut Ends,
     ) -> Grouper<'a> {
@@ -200,6 +224,8 @@ impl<'a> Grouper<'a> {
             data,
             offset,
             max_line,
+            rules,
+            wide: None,
             items,
             ends,
             open: None,
@@ -224,14 +250,13 @@ impl<'a> Grouper<'a> {
     /// Takes the line at `start..end`, after which the next one begins at `next`.
     fn line(&mut self, start: usize, end: usize, next: usize) {
         let line = self.data.get(start..end).unwrap_or_default();
-        if is_blank(line) {
-            return self.blank(start, next);
+        let after = self.chain_after(start, line, next);
+        if self.is_blank(line) {
+            return self.blank(start, next, after);
         }
-        let after = chain(self.chain, self.offset + start as u64, line);
-        if self.ends.ends.len() < self.ends.wanted {
-            self.ends.ends.push((self.offset + end as u64, after));
-        }
-        let kept = line.get(..self.max_line).unwrap_or(line);
+        // Never half a unit.
+        let most = self.max_line - usize::from(self.wide.is_some()) * (self.max_line % 2);
+        let kept = line.get(..most).unwrap_or(line);
         let cut = line.len() - kept.len();
         if cut == 0 && self.continues(line, end) {
             self.chain = after;
@@ -248,14 +273,11 @@ impl<'a> Grouper<'a> {
             number: 0,
             whole: if cut > 0 { line.len() as u64 } else { 0 },
         };
-        let serialized = line.starts_with(SERIALIZED);
-        let state = beginning(line).unwrap_or(State::Record);
         self.open = Some(Open {
             item,
-            state,
+            joiner: Joiner::begin(&text(line, self.wide)),
             blanks: 0,
             before,
-            serialized,
         });
         if cut > 0 {
             self.ahead.cut_bytes += cut as u64;
@@ -263,11 +285,41 @@ impl<'a> Grouper<'a> {
         }
     }
 
-    fn blank(&mut self, start: usize, next: usize) {
+    fn is_blank(&self, line: &[u8]) -> bool {
+        let space = |b: &u8| b.is_ascii_whitespace() || matches!(b, 0 | 0xFE | 0xFF);
+        match self.wide {
+            Some(_) => line.iter().all(space),
+            None => is_blank(line),
+        }
+    }
+
+    /// The chain after the line at `start`, behind which the next one begins at `next`; its end is noted if it is not
+    /// blank. The chain is one of raw bytes: of UTF-16 it takes in what stands between line feeds of one byte.
+    fn chain_after(&mut self, start: usize, line: &[u8], next: usize) -> Chain {
+        let at = self.offset + start as u64;
+        if self.wide.is_none() {
+            if is_blank(line) {
+                return self.chain;
+            }
+            let after = chain(self.chain, at, line);
+            self.ends.note(at + line.len() as u64, after);
+            return after;
+        }
+        let mut digest = Digest::new(at, self.chain);
+        let bytes = self.data.get(start..next).unwrap_or_default();
+        digest.feed(bytes, &mut |l| self.ends.note(l.end, l.chain));
+        digest.chain()
+    }
+
+    fn blank(&mut self, start: usize, next: usize, after: Chain) {
         match &mut self.open {
-            Some(open) if open.state != State::Record => open.blanks += 1,
+            Some(open) if open.joiner.takes_blanks() => {
+                open.blanks += 1;
+                self.chain = after;
+            }
             _ => {
                 self.close(start);
+                self.chain = after;
                 self.ahead.blank_lines += 1;
                 self.commit(next);
             }
@@ -280,21 +332,17 @@ impl<'a> Grouper<'a> {
         if end - open.item.start as usize > self.max_line {
             return false;
         }
-        let indented = line.first().is_some_and(|b| matches!(b, b' ' | b'\t'));
-        let next = match open.state {
-            State::Record => beginning(line),
-            State::Frames if indented || line.starts_with(b"> ") || line.starts_with(b"| ") => Some(State::Frames),
-            State::Frames if open.item.end > open.item.start && names_exception(line) => Some(State::Named),
-            State::Group if indented => Some(State::Group),
-            State::Named if indented && open.blanks == 0 => Some(State::Named),
-            State::Group | State::Named if open.blanks > 0 && (line.starts_with(DURING) || line.starts_with(CAUSE)) => {
-                Some(State::Joined)
-            }
-            State::Joined => beginning(line),
-            _ => None,
-        };
-        let Some(next) = next else { return false };
-        open.state = next;
+        if !open.joiner.may_go_on() {
+            return false;
+        }
+        let first = self
+            .data
+            .get(open.item.start as usize..open.item.line_end as usize)
+            .unwrap_or_default();
+        let (first, line) = (text(first, self.wide), text(line, self.wide));
+        if !open.joiner.continues(&first, &line, open.blanks, self.rules) {
+            return false;
+        }
         open.blanks = 0;
         open.item.end = end as u32;
         true
@@ -338,12 +386,17 @@ impl<'a> Grouper<'a> {
     /// All complete lines are taken; `partial` begins at `at`.
     fn finish(mut self, at: usize, partial: &[u8], end: End) -> Split {
         let long = partial.len() > self.max_line;
-        let hold = match (&self.open, end) {
+        let (data, wide, rules) = (self.data, self.wide, self.rules);
+        let hold = match (&mut self.open, end) {
             (None, _) | (_, End::Quiet | End::Final) => false,
             (Some(_), _) if long => false,
-            (Some(open), End::Live) if open.state == State::Record => !open.serialized && may_begin(partial, false),
-            (Some(open), End::More) if open.state == State::Record => may_begin(partial, true),
-            (Some(_), _) => true,
+            (Some(open), End::Live) => {
+                let first = data
+                    .get(open.item.start as usize..open.item.line_end as usize)
+                    .unwrap_or_default();
+                open.joiner.waits(&text(first, wide), rules)
+            }
+            (Some(open), End::More) => open.joiner.may_go_on(),
         };
         if hold {
             self.done.rest = Rest::Open;
@@ -360,39 +413,18 @@ impl<'a> Grouper<'a> {
     }
 }
 
-/// The state after a line that begins a traceback.
-fn beginning(line: &[u8]) -> Option<State> {
-    match line.first()? {
-        b'T' if line.starts_with(TRACEBACK) => Some(State::Frames),
-        b' ' | b'+' if line.trim_ascii_start().starts_with(GROUP_TRACEBACK) => Some(State::Group),
-        _ => None,
-    }
-}
-
-/// Whether there may be a traceback at all. Quick.
+/// Whether some of the lines may belong to others. Quick.
 #[must_use]
-pub fn may_hold_traceback(data: &[u8]) -> bool {
-    memmem::find(data, TRACEBACK).is_some()
+pub fn may_belong_together(data: &[u8], items: &[Item]) -> bool {
+    items.iter().any(|i| data.get(i.start as usize) != Some(&b'{'))
 }
 
-/// Whether the beginning of a line may be that of a traceback. `empty`: what to say of no bytes at all.
-fn may_begin(partial: &[u8], empty: bool) -> bool {
-    if partial.is_empty() {
-        return empty;
+/// A line's text, where it is in UTF-16; else the line.
+fn text(line: &[u8], wide: Option<Order>) -> Cow<'_, [u8]> {
+    match wide {
+        Some(order) => Cow::Owned(record::utf16_text(line, order).into_bytes()),
+        None => Cow::Borrowed(line),
     }
-    let bare = partial.trim_ascii_start();
-    TRACEBACK.starts_with(partial)
-        || partial.starts_with(TRACEBACK)
-        || (partial.len() > bare.len() && GROUP_TRACEBACK.starts_with(bare))
-        || bare.starts_with(GROUP_TRACEBACK)
-}
-
-/// `ValueError: …`, `KeyboardInterrupt`, `package.module.Error: …`: the line that ends a traceback.
-fn names_exception(line: &[u8]) -> bool {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let name = line.split(|b| *b == b':').next().unwrap_or_default();
-    let word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'<' | b'>') || *b >= 0x80;
-    name.first().is_some_and(|b| !b.is_ascii_digit()) && name.iter().all(word)
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub use chain::{Chain, chain};
 pub use marks::Marks;
 pub use steps::Steps;
 
+use crate::record::Continues;
+
 /// Identifies a stream within one state directory. Never stored outside it.
 pub type StreamId = u64;
 
@@ -144,6 +146,11 @@ pub trait Intake: Send + Sync {
     /// before it; on return its `seq` is that of the last record. The cursor becomes durable once all records below
     /// it are settled. Never blocks for long; `Err` once the intake is closed (nothing was taken then).
     fn accept(&self, chunk: Chunk<'_>, cursor: &mut Cursor) -> Result<(), Closed>;
+
+    /// What the configuration says of lines of this stream that belong to the record before.
+    fn continues(&self, _stream: &Stream) -> Continues {
+        Continues::default()
+    }
 
     /// Moves a cursor over bytes that hold no record (blank lines, NULs), in order with accepted chunks.
     fn skip(&self, stream: &Arc<Stream>, cursor: Cursor, loss: Loss);

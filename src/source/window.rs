@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::chain::link;
 use super::lines::{self, End, Ends, NUL_RUN, Rest, Split};
 use super::{Cursor, Item, NEAR, identity};
+use crate::record::Continues;
 
 /// Bytes asked for at a time, and what a stream may take before it is another's turn.
 pub const BLOCK: usize = 256 << 10;
@@ -30,6 +31,8 @@ pub struct Window {
     pub items: Vec<Item>,
     /// Where lines ended that are to leave a mark.
     pub ends: Ends,
+    /// What the configuration says of lines that belong together.
+    pub rules: Continues,
     /// Within a line longer than the limit.
     long: Option<Long>,
 }
@@ -181,8 +184,8 @@ impl Window {
             return self.long(before, end, max_line);
         }
         let data = self.store.get(self.at..self.end).unwrap_or_default();
-        let (items, ends) = (&mut self.items, &mut self.ends);
-        let split = lines::split_marking(data, self.offset, before.chain, end, max_line, items, ends);
+        let (items, ends, rules) = (&mut self.items, &mut self.ends, &self.rules);
+        let split = lines::split_marking(data, self.offset, before.chain, end, max_line, rules, items, ends);
         let from = self.at;
         self.advance(split.consumed, split.consumed as u64);
         if split.rest == Rest::Long && end != End::Final {

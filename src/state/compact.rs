@@ -73,11 +73,16 @@ fn copy_rows(from: &Db, to: &Db) -> Result<(), DbError> {
     to.apply(&rows)
 }
 
-fn swap(dir: &Path, new: &Path) -> io::Result<()> {
+/// Puts the database `new` in the place of `dir`.
+pub(super) fn swap(dir: &Path, new: &Path) -> io::Result<()> {
     let old = with_suffix(dir, ".old");
     remove(&old)?;
     fs::rename(dir, &old)?;
-    fs::rename(new, dir)?;
+    if let Err(e) = fs::rename(new, dir) {
+        // Back to where it was. If that fails as well, `finish` puts one of them there before anything is opened.
+        let _ = fs::rename(&old, dir);
+        return Err(e);
+    }
     dir.parent().map_or(Ok(()), files::sync_dir)?;
     remove(&old)
 }

@@ -31,6 +31,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -182,6 +183,8 @@ impl DeadLetters {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(files::file_mode())
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(self.dir.join("lock"))?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)

@@ -2,17 +2,65 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Creates a directory (and those above it) for the owner alone. One that exists stays as it is.
-pub fn create_private_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+static MODE: AtomicU32 = AtomicU32::new(0o700);
+
+/// From now on directories are made with this mode, and files with it less the right to execute.
+pub fn make_as(mode: u32) {
+    MODE.store(mode, Ordering::Relaxed);
 }
 
-/// Creates a file for the owner alone; it must not exist.
+/// The mode of new files.
+pub fn file_mode() -> u32 {
+    MODE.load(Ordering::Relaxed) & 0o666
+}
+
+/// Creates a directory (and those above it) as `data_mode` says: for the owner alone, unless it says otherwise. One that exists stays as it is.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(MODE.load(Ordering::Relaxed))
+        .create(dir)
+}
+
+/// Creates a file as `data_mode` says; it must not exist.
 pub fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(file_mode())
+        .open(path)
+}
+
+/// Creates a file for the owner alone, or empties the one that a failed attempt left under this name.
+pub fn create_or_empty(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Writes all of `bytes` at `offset`, over whatever an attempt that failed has left there.
+pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    #[cfg(test)]
+    let bytes = match faults::writable(bytes.len()) {
+        Ok(()) => bytes,
+        Err((some, e)) => return file.write_all_at(&bytes[..some], offset).and(Err(e)),
+    };
+    file.write_all_at(bytes, offset)
+}
+
+/// Hands what was written to the disk.
+pub fn sync_data(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    faults::syncable()?;
+    file.sync_data()
 }
 
 /// Makes names in `dir` durable.
@@ -93,4 +141,48 @@ pub fn bytes_in(dir: &Path) -> u64 {
 pub fn is_full(e: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(e.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Faults of a disk, for the tests of this thread.
+#[cfg(test)]
+pub mod faults {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static ROOM: Cell<Option<usize>> = const { Cell::new(None) };
+        static SYNCS_FAIL: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// From now on the disk takes so many bytes; `None`: any number.
+    pub fn leave_room(bytes: Option<usize>) {
+        ROOM.set(bytes);
+    }
+
+    /// The next so many syncs fail.
+    pub fn fail_syncs(times: u32) {
+        SYNCS_FAIL.set(times);
+    }
+
+    /// Whether `len` bytes can be written; else how many of them, and the error.
+    pub(super) fn writable(len: usize) -> Result<(), (usize, io::Error)> {
+        match ROOM.get() {
+            None => Ok(()),
+            Some(room) if len <= room => {
+                ROOM.set(Some(room - len));
+                Ok(())
+            }
+            Some(room) => Err((room, io::Error::from(io::ErrorKind::StorageFull))),
+        }
+    }
+
+    pub(super) fn syncable() -> io::Result<()> {
+        match SYNCS_FAIL.get() {
+            0 => Ok(()),
+            n => {
+                SYNCS_FAIL.set(n - 1);
+                Err(io::Error::other("an injected fault"))
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -33,6 +34,8 @@ pub fn acquire(data_dir: &Path) -> Result<Lock, LockError> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(super::files::file_mode())
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(data_dir.join(NAME))
         .map_err(LockError::Io)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -67,7 +70,11 @@ pub enum Holder {
 /// Looks who holds the lock, without taking it from anybody. For verbs that do not run the agent.
 #[must_use]
 pub fn holder(data_dir: &Path) -> Holder {
-    let Ok(mut file) = File::open(data_dir.join(NAME)) else {
+    let open = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(data_dir.join(NAME));
+    let Ok(mut file) = open else {
         return Holder::Nobody;
     };
     // A shared lock is had for a moment; an agent that starts just then tries once more, see `acquire_patiently`.

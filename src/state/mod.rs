@@ -55,6 +55,7 @@ pub mod dead_letters;
 pub mod entry;
 mod files;
 pub mod lock;
+pub mod modes;
 mod open;
 mod packed;
 mod recovery;
@@ -116,7 +117,7 @@ pub struct DeadLetter {
 /// What a commit did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Ids of the spooled batches, in order.
+    /// Ids of the batches that were appended to the spool, in order; without those that an earlier attempt appended.
     pub spooled: Range<SpoolId>,
     /// Old dead letters that had to make room: they are lost.
     pub letters_lost: u64,
@@ -144,6 +145,8 @@ pub struct Dropped {
 /// How full the spool is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpoolUsage {
+    /// Items that wait. What became known of runs is in some that hold no records.
+    pub items: u64,
     pub records: u64,
     /// Bytes on disk (compressed).
     pub bytes: u64,
@@ -160,12 +163,16 @@ pub enum StateError {
     /// The database became unreadable while it was open. A restart repairs what can be repaired.
     #[error("the state in {path} is damaged: {error}; restart the agent to have it repaired or moved aside")]
     Damaged { path: PathBuf, error: String },
+    /// The thread that owns the state's changes is gone.
+    #[error("the thread that writes the state has ended")]
+    Ended,
 }
 
 /// The open state. All calls block; commits wait for the disk.
 pub struct State {
     data_dir: PathBuf,
     inner: Mutex<writer::Inner>,
+    items: AtomicU64,
     records: AtomicU64,
     bytes: AtomicU64,
     max_bytes: u64,
@@ -220,16 +227,19 @@ impl State {
     #[must_use]
     pub fn spool_usage(&self) -> SpoolUsage {
         SpoolUsage {
+            items: self.items.load(Ordering::Relaxed),
             records: self.records.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             max_bytes: self.max_bytes,
         }
     }
 
-    /// Whether a batch of about `bytes` still fits. Never blocks.
+    /// Whether a batch of about `bytes` still fits. An empty spool takes any: what is larger than the whole of it could
+    /// never go in otherwise. Never blocks.
     #[must_use]
     pub fn spool_room(&self, bytes: u64) -> bool {
-        self.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= self.max_bytes
+        let used = self.bytes.load(Ordering::Relaxed);
+        used.saturating_add(bytes) <= self.max_bytes || self.items.load(Ordering::Relaxed) == 0
     }
 
     /// Gives up the oldest items until `bytes` are free, or nothing is left.
@@ -262,6 +272,7 @@ impl State {
     }
 
     fn publish(&self, inner: &writer::Inner) {
+        self.items.store(inner.spool.items(), Ordering::Relaxed);
         self.records.store(inner.spool.records(), Ordering::Relaxed);
         self.bytes.store(inner.spool.bytes(), Ordering::Relaxed);
     }
@@ -293,20 +304,4 @@ fn now_micros() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_micros() as i64)
-}
-
-/// Runs a state operation, which blocks, on a thread that may.
-///
-/// # Errors
-/// Those of the operation; a panic in it becomes an error too.
-pub async fn blocking<T: Send + 'static>(
-    operation: impl FnOnce() -> Result<T, StateError> + Send + 'static,
-) -> Result<T, StateError> {
-    match tokio::task::spawn_blocking(operation).await {
-        Ok(result) => result,
-        Err(e) => Err(StateError::Io {
-            path: PathBuf::new(),
-            error: format!("the thread that writes it ended: {e}"),
-        }),
-    }
 }

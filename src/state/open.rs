@@ -1,9 +1,7 @@
 //! Opening the state: the lock, the directories, the database, the spool, and what is told to those who start.
 
 use std::collections::VecDeque;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
@@ -111,6 +109,7 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
     let loaded = known.loaded(&notes, &dir);
     let state = State {
         data_dir: data_dir.to_owned(),
+        items: AtomicU64::new(spool.items()),
         records: AtomicU64::new(spool.records()),
         bytes: AtomicU64::new(spool.bytes()),
         max_bytes,
@@ -141,9 +140,8 @@ fn give_back_memory() {
     }
 }
 
-/// The data directory is for its owner, and for the group that may use the socket in it.
 fn create_data_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o750).create(dir)
+    files::create_private_dir(dir)
 }
 
 fn io_error(path: &Path, error: io::Error) -> OpenError {

@@ -35,31 +35,28 @@ impl Inner {
     pub fn commit(&mut self, change: &Change, durable: bool) -> Result<Committed, DbError> {
         self.reopen()?;
         let letters_lost = self.letters.add(&change.dead_letters, now_micros())?;
-        let first = self.spool.mark().next;
-        for batch in &change.spool {
-            self.spool.append(batch)?;
-        }
-        let spooled = first..self.spool.mark().next;
-        if !spooled.is_empty() {
-            self.spool.sync()?;
-        }
+        let spooled = self.spool.push(&change.spool)?;
         let freed = match change.spool_done {
             Some(id) => self.spool.done(id)?,
             None => false,
         };
-        let durable = durable || freed || !spooled.is_empty();
-        self.rows(change, !spooled.is_empty() || change.spool_done.is_some(), durable)?;
+        let spools = !change.spool.is_empty();
+        let durable = durable || freed || spools;
+        self.rows(change, spools || change.spool_done.is_some(), durable)?;
+        self.spool.committed(&change.spool);
         if freed {
             self.spool.unlink_finished(&self.aside)?;
         }
         Ok(Committed { spooled, letters_lost })
     }
 
+    /// The files go first: on a full disk nothing can be noted before there is room. A crash in between costs nothing but
+    /// that what was given up is counted once more.
     pub fn drop_oldest(&mut self, bytes: u64) -> Result<Dropped, DbError> {
-        self.reopen()?;
         let dropped = self.spool.drop_oldest(bytes)?;
-        self.rows(&Change::default(), true, true)?;
         self.spool.unlink_finished(&self.aside)?;
+        self.reopen()?;
+        self.rows(&Change::default(), true, true)?;
         Ok(dropped)
     }
 
@@ -183,6 +180,8 @@ impl Inner {
     /// After a failure: opens the database again, and writes what it may not have.
     fn reopen(&mut self) -> Result<&Db, DbError> {
         if self.db.is_none() {
+            // A compaction that failed half way must not be taken for a state that is empty.
+            compact::finish(&self.dir)?;
             let db = Db::open(&self.dir)?;
             let rows = std::mem::take(&mut self.unsynced);
             let caught_up = db.apply(&rows).and_then(|()| db.sync());

@@ -1,9 +1,12 @@
 //! What a [`Filter`] means, in plain code: the reference for every store, and the part that databases call back into.
 
+use std::cmp::Ordering;
+
 use serde_json::Value;
 
-use super::search::{FieldIs, Filter, Term, Words};
+use super::search::{FieldIs, Filter, Sign, Term, Words};
 use super::stored::{Event, Exception};
+pub use super::words::words_of;
 use crate::record::format_time;
 
 impl Filter {
@@ -25,6 +28,7 @@ impl Filter {
                 .iter()
                 .all(|t| event.tags.iter().flatten().any(|have| have == t))
             && (!self.has_response || response(event).is_some())
+            && (!self.is_fix || event.event.as_deref() == Some("fix"))
             && self.grep.as_ref().is_none_or(|re| grep(re, event))
             && self.admits_fields(event)
     }
@@ -89,20 +93,44 @@ impl Exception {
 }
 
 impl FieldIs {
-    /// Whether the field is one of the values; an array if one of its elements is.
+    /// Whether the condition holds for a document. An array is what one of its elements is.
     #[must_use]
     pub fn holds(&self, doc: &Value) -> bool {
-        let Some(found) = at(doc, &self.path) else {
-            return false;
-        };
-        match found {
-            Value::Array(items) => items.iter().any(|item| self.is(item)),
-            other => self.is(other),
-        }
+        self.holds_of(at(doc, &self.path))
     }
 
-    fn is(&self, value: &Value) -> bool {
-        self.values.iter().any(|wanted| same(value, wanted))
+    /// Whether the condition holds for the value at its path, if there is one. What is absent is none of any values, and
+    /// neither above nor below any.
+    #[must_use]
+    pub fn holds_of(&self, found: Option<&Value>) -> bool {
+        let any = |is: &dyn Fn(&Value, &str) -> bool| {
+            let one = |item: &Value| self.values.iter().any(|wanted| is(item, wanted));
+            match found {
+                None => false,
+                Some(Value::Array(items)) => items.iter().any(one),
+                Some(other) => one(other),
+            }
+        };
+        match self.sign {
+            Sign::Is => any(&same),
+            Sign::IsNot => !any(&same),
+            sign => any(&|value, wanted| compare(value, wanted).is_some_and(|order| sign.admits(order))),
+        }
+    }
+}
+
+impl Sign {
+    /// Whether a value that stands so to the wanted one is meant.
+    #[must_use]
+    pub fn admits(self, order: Ordering) -> bool {
+        match self {
+            Sign::Is => order.is_eq(),
+            Sign::IsNot => order.is_ne(),
+            Sign::Above => order.is_gt(),
+            Sign::AtLeast => order.is_ge(),
+            Sign::Below => order.is_lt(),
+            Sign::AtMost => order.is_le(),
+        }
     }
 }
 
@@ -112,7 +140,9 @@ pub fn same(value: &Value, wanted: &str) -> bool {
     match value {
         Value::String(s) => s == wanted,
         Value::Number(n) => {
-            n.to_string() == wanted || wanted.parse::<f64>().is_ok_and(|w| n.as_f64().is_some_and(|n| n == w))
+            let (have, want) = (Numeral::of(n), Numeral::parse(wanted));
+            have.zip(want)
+                .is_some_and(|(have, want)| have.compare(want).is_some_and(Ordering::is_eq))
         }
         Value::Bool(b) => wanted == if *b { "true" } else { "false" },
         Value::Null => wanted == "null",
@@ -120,13 +150,93 @@ pub fn same(value: &Value, wanted: &str) -> bool {
     }
 }
 
-/// The value at a path; digits index arrays.
+/// How a scalar stands to what was typed: numbers by value, also those that are written as text, else text by its
+/// characters; `None` where the two cannot be compared.
+#[must_use]
+pub fn compare(value: &Value, wanted: &str) -> Option<Ordering> {
+    let want = Numeral::parse(wanted);
+    match value {
+        Value::Number(n) => Numeral::of(n)?.compare(want?),
+        Value::String(s) => match want {
+            Some(want) => Numeral::parse(s)?.compare(want),
+            None => Some(s.as_str().cmp(wanted)),
+        },
+        _ => None,
+    }
+}
+
+/// A number whose digits are not lost: integers are compared as integers.
+#[derive(Clone, Copy)]
+enum Numeral {
+    Whole(i128),
+    Real(f64),
+}
+
+impl Numeral {
+    fn of(n: &serde_json::Number) -> Option<Numeral> {
+        let whole = n.as_i64().map(i128::from).or(n.as_u64().map(i128::from));
+        whole.map(Numeral::Whole).or(n.as_f64().map(Numeral::Real))
+    }
+
+    fn parse(text: &str) -> Option<Numeral> {
+        let digit = |b: u8| b.is_ascii_digit();
+        if let Ok(n) = text.parse() {
+            return Some(Numeral::Whole(n));
+        }
+        // Not `inf` and `nan`, which are words.
+        let real = text.bytes().any(digit) && text.bytes().all(|b| digit(b) || b"+-.eE".contains(&b));
+        real.then(|| text.parse().ok().map(Numeral::Real)).flatten()
+    }
+
+    fn compare(self, other: Numeral) -> Option<Ordering> {
+        match (self, other) {
+            (Numeral::Whole(a), Numeral::Whole(b)) => Some(a.cmp(&b)),
+            (Numeral::Real(a), Numeral::Real(b)) => a.partial_cmp(&b),
+            (Numeral::Whole(a), Numeral::Real(b)) => against(a, b),
+            (Numeral::Real(a), Numeral::Whole(b)) => against(b, a).map(Ordering::reverse),
+        }
+    }
+}
+
+/// An integer against a number with a fraction, exactly.
+fn against(whole: i128, real: f64) -> Option<Ordering> {
+    if real.is_nan() {
+        return None;
+    }
+    let floor = real.floor();
+    if floor >= 1e38 {
+        return Some(Ordering::Less);
+    }
+    if floor <= -1e38 {
+        return Some(Ordering::Greater);
+    }
+    let below = whole.cmp(&(floor as i128));
+    Some(if below.is_eq() && real > floor {
+        Ordering::Less
+    } else {
+        below
+    })
+}
+
+/// The value at a path; digits index arrays. A name may hold dots: at each step the longest joined name that leads to a
+/// value is taken, so that `http.status_code` finds `{"http.status_code": 502}` and `{"http": {"status_code": 502}}`.
 #[must_use]
 pub fn at<'a>(doc: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(doc, |value, name| match value {
-        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
-        other => other.get(name),
-    })
+    let Some((first, rest)) = path.split_first() else {
+        return Some(doc);
+    };
+    match doc {
+        Value::Array(items) => at(items.get(first.parse::<usize>().ok()?)?, rest),
+        Value::Object(map) => (1..=path.len()).rev().find_map(|n| {
+            let found = if n == 1 {
+                map.get(first)
+            } else {
+                map.get(&path[..n].join("."))
+            };
+            at(found?, &path[n..])
+        }),
+        _ => None,
+    }
 }
 
 /// A scalar as a group's name: text as it stands, anything else as JSON.
@@ -137,13 +247,6 @@ pub fn name_of(value: &Value) -> Option<String> {
         Value::String(s) => Some(s.clone()),
         other => Some(other.to_string()),
     }
-}
-
-/// The words of a text as full-text search sees them: runs of letters and digits, lower case.
-pub fn words_of(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric())
-        .filter(|w| !w.is_empty())
-        .map(str::to_lowercase)
 }
 
 impl Words {
@@ -181,7 +284,7 @@ impl Words {
     /// Whether a document with these fields matches; the reference for the stores' own full text.
     #[must_use]
     pub fn matches(&self, fields: &[Vec<String>]) -> bool {
-        let has = |t: &Term| fields.iter().any(|words| t.occurs(words));
+        let has = |t: &Term| t.occurs_in(fields);
         let mut wanted = self.terms.iter().filter(|t| !t.without);
         let found = if self.any { wanted.any(has) } else { wanted.all(has) };
         found && !self.terms.iter().any(|t| t.without && has(t))
@@ -223,6 +326,12 @@ impl Term {
             .all(|(i, (have, want))| have == want || (self.prefix && i + 1 == mine.len() && have.starts_with(want)))
     }
 
+    /// Whether it occurs in any of the fields.
+    #[must_use]
+    pub fn occurs_in(&self, fields: &[Vec<String>]) -> bool {
+        fields.iter().any(|words| self.occurs(words))
+    }
+
     fn occurs(&self, words: &[String]) -> bool {
         self.count(words) > 0
     }
@@ -236,7 +345,63 @@ mod tests {
         FieldIs {
             path: path.split('.').map(str::to_owned).collect(),
             values: values.iter().map(|v| (*v).to_owned()).collect(),
+            sign: Sign::Is,
         }
+    }
+
+    fn signed(path: &str, sign: Sign, value: &str) -> FieldIs {
+        FieldIs {
+            sign,
+            ..field(path, &[value])
+        }
+    }
+
+    #[test]
+    fn integers_are_compared_as_integers() {
+        let doc = serde_json::json!({"x": {"n": 1_234_567_890_123_456_789_i64, "u": u64::MAX, "f": 0.5}});
+        assert!(field("x.n", &["1234567890123456789"]).holds(&doc));
+        assert!(!field("x.n", &["1234567890123456788"]).holds(&doc));
+        assert!(!field("x.n", &["1234567890123456790"]).holds(&doc));
+        assert!(field("x.u", &["18446744073709551615"]).holds(&doc));
+        assert!(!field("x.u", &["18446744073709551614"]).holds(&doc));
+        assert!(field("x.f", &["0.5"]).holds(&doc) && field("x.f", &["5e-1"]).holds(&doc));
+        assert!(signed("x.n", Sign::Above, "1234567890123456788").holds(&doc));
+        assert!(!signed("x.n", Sign::Above, "1234567890123456789").holds(&doc));
+        for (n, text) in [
+            (9_007_199_254_740_992_i64, "9007199254740993"),
+            (9_007_199_254_740_993, "9007199254740992"),
+        ] {
+            assert!(!same(&serde_json::json!(n), text), "{n} is not {text}");
+        }
+    }
+
+    #[test]
+    fn a_value_can_be_other_than_or_above_or_below_another() {
+        let doc = serde_json::json!({"x": {"n": 7, "text": "b", "digits": "12", "list": [1, 9]}});
+        let holds = |path: &str, sign: Sign, value: &str| signed(path, sign, value).holds(&doc);
+        assert!(holds("x.n", Sign::Above, "6") && holds("x.n", Sign::AtLeast, "7") && !holds("x.n", Sign::Above, "7"));
+        assert!(holds("x.n", Sign::Below, "7.5") && holds("x.n", Sign::AtMost, "7") && !holds("x.n", Sign::Below, "7"));
+        assert!(holds("x.n", Sign::IsNot, "8") && !holds("x.n", Sign::IsNot, "7.0"));
+        assert!(holds("x.digits", Sign::Above, "5"), "digits count as a number");
+        assert!(holds("x.text", Sign::Above, "a") && !holds("x.text", Sign::Above, "3"));
+        assert!(holds("x.list", Sign::Above, "8") && !holds("x.list", Sign::Above, "9"));
+        assert!(holds("x.gone", Sign::IsNot, "1"), "what is absent is none of them");
+        assert!(!holds("x.gone", Sign::Above, "1") && !holds("x.gone", Sign::Below, "1"));
+        assert!(!holds("x.list", Sign::IsNot, "9") && holds("x.list", Sign::IsNot, "2"));
+    }
+
+    #[test]
+    fn names_with_dots_are_found_flat_and_nested() {
+        let wanted = field("extra_data.http.response.status_code", &["502"]);
+        for doc in [
+            serde_json::json!({"extra_data": {"http.response.status_code": 502}}),
+            serde_json::json!({"extra_data": {"http": {"response": {"status_code": 502}}}}),
+            serde_json::json!({"extra_data": {"http.response": {"status_code": 502}, "http": 1}}),
+            serde_json::json!({"extra_data": {"http": {"response.status_code": 502}, "http.response": "other"}}),
+        ] {
+            assert!(wanted.holds(&doc), "{doc}");
+        }
+        assert!(!wanted.holds(&serde_json::json!({"extra_data": {"http_response_status_code": 502}})));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::search::{RawAsk, RawRow, ReadError, Search};
+use super::search::{RawAsk, RawRow, ReadError, Search, Stop};
 use crate::config::StoreKind;
 use crate::record::{Key, Micros, format_time};
 
@@ -52,6 +52,7 @@ fn highest(store: &dyn Search, kind: StoreKind, key: &Key, before: Micros) -> Re
             bind("before", format_time(before)),
         ],
         timeout: PATIENCE,
+        stop: Stop::default(),
     };
     let mut found = None;
     store.raw(&ask, &mut |row| {

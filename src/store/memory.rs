@@ -196,6 +196,11 @@ impl Contents {
         for relation in &batch.relations {
             self.put(edges::edge(relation));
         }
+        if batch.has_errors() {
+            for fix in self.waiting() {
+                self.fix(&fix);
+            }
+        }
         for fix in &batch.fixes {
             report.fixes_unmatched += u64::from(!self.fix(fix));
         }
@@ -204,6 +209,26 @@ impl Contents {
 
     fn put(&mut self, edge: edges::Edge) {
         self.edges.entry(edge.key.clone()).or_insert(edge);
+    }
+
+    /// Fixes that found no error yet, as their events tell them, newest first.
+    fn waiting(&self) -> Vec<Fix> {
+        let mut waiting: Vec<&Event> = self.events.iter().filter(|e| e.fix_unmatched == Some(true)).collect();
+        waiting.sort_by(|a, b| b.timestamp.cmp(&a.timestamp));
+        let told = |e: &Event, name: &str| {
+            let extra = e.extra_data.as_ref()?.value();
+            extra.get(name)?.as_str().map(str::to_owned)
+        };
+        let fix = |e: &Event| Fix {
+            key: e.key.clone(),
+            time: runs::parse_time(&e.timestamp).unwrap_or_default(),
+            execution_id: e.execution_id.clone(),
+            script_name: e.script_name.clone(),
+            target: told(e, "fixes"),
+            description: e.message.clone(),
+            rationale: told(e, "rationale"),
+        };
+        waiting.into_iter().map(fix).collect()
     }
 
     /// Ties a fix to its error; false if there is none.
@@ -259,6 +284,10 @@ impl Contents {
                 .or_else(|| newest(&|e| e.fingerprint.as_deref() == Some(target)))
                 .or_else(|| newest(&|e| fails(e, target)))
                 .or_else(|| newest(&|e| e.execution_id == target && e.is_error()))
+                .or_else(|| {
+                    let its = self.events.iter().filter(|e| fails(e, target));
+                    its.max_by_key(|e| (e.timestamp.clone(), e.seq, e.key.clone()))
+                })
                 .or_else(|| self.newest_with(target, fix, true))
                 .or_else(|| self.newest_with(target, fix, false)),
         };

@@ -22,6 +22,7 @@ pub mod search;
 pub mod sqlite;
 pub mod stored;
 mod updates;
+pub mod words;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,9 @@ pub const SCRIPT_RUNS: &str = "script_runs";
 pub const AGENT_LEARNINGS: &str = "agent_learnings";
 pub const AGENT_MEMORIES: &str = "agent_memories";
 pub const LOG_CAUSALITY: &str = "log_causality";
+
+/// Fixes among dead letters: what is kept is what was asked for, as no edge stands yet.
+pub const FIXES: &str = "fixes";
 
 /// All collections.
 pub const COLLECTIONS: [&str; 5] = [LOG_EVENTS, SCRIPT_RUNS, AGENT_LEARNINGS, AGENT_MEMORIES, LOG_CAUSALITY];
@@ -164,12 +168,22 @@ impl Batch {
                 let relation = serde_json::from_str(record);
                 return relation.map(|relation| self.relations.push(relation)).is_ok();
             }
+            FIXES => {
+                let fix = serde_json::from_str(record);
+                return fix.map(|fix| self.fixes.push(fix)).is_ok();
+            }
             _ => return false,
         };
         if is_document {
             docs.push(record.as_bytes());
         }
         is_document
+    }
+
+    /// Whether any of its events is an error, as its fingerprint tells: a fix may be waiting for it.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        memchr::memmem::find(self.events.array(), b"\"fingerprint\":").is_some()
     }
 
     /// Empties the batch and keeps its buffers.
@@ -285,9 +299,11 @@ pub struct RunEnd {
 /// A recorded fix: joined to the error it fixes by an edge `FIXED_BY` from the error to the fix's own event.
 ///
 /// The store finds the error by `target`: an event key, a fingerprint, an execution id (its last error), an exception
-/// type or text (the newest matching error); without a target the newest open error of the same script. A `run_end`
+/// type or text (the newest matching error); without a target the newest open error of the same script. Times of two
+/// hosts need not agree: of an execution that has no error before the fix, the last error of all is meant. A `run_end`
 /// without an exception repeats what failed: by execution and script it is meant only where its execution has no other
-/// error. Where nothing matches, the fix's event is marked `fix_unmatched`.
+/// error. Where nothing matches, the fix's event is marked `fix_unmatched`, and the error is looked for again whenever
+/// errors are stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fix {
     /// `_key` of the fix's own event in `log_events`.
@@ -327,6 +343,9 @@ pub struct Report {
     pub known: u64,
     /// Fixes that matched no error.
     pub fixes_unmatched: u64,
+    /// What could not be finished now, though everything else is stored: it must not hold up what comes after, and is to
+    /// be written again later.
+    pub postponed: Batch,
     /// Records refused for good; each becomes a dead letter.
     pub rejected: Vec<Rejected>,
 }
@@ -352,6 +371,17 @@ pub enum WriteError {
     /// `retry.max`, with an alert.
     #[error("{0}")]
     Refused(String),
+}
+
+/// How full a store is whose edition limits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Bytes that are stored.
+    pub bytes: u64,
+    /// Bytes that may be.
+    pub limit: u64,
+    /// It is over its limit: seconds until it becomes read-only, and until it shuts down.
+    pub over: Option<(u64, u64)>,
 }
 
 /// What `init` did, or would do, with one object.
@@ -381,6 +411,14 @@ pub trait Sink {
 
     /// Creates or upgrades the schema; with `dry` only says what it would do.
     fn ensure_schema(&self, dry: bool) -> impl Future<Output = Result<Vec<SchemaObject>, WriteError>> + Send;
+
+    /// Creates what is missing in the schema and changes nothing that an operator may have changed; says what differs.
+    fn create_missing(&self) -> impl Future<Output = Result<Vec<SchemaObject>, WriteError>> + Send
+    where
+        Self: Sync,
+    {
+        self.ensure_schema(false)
+    }
 
     /// Returns when everything that `write` confirmed before this call would survive a power loss. To be awaited before
     /// a cursor that rests on it is made durable; calling it at most every second or so keeps it cheap. Stores that

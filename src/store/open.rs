@@ -8,7 +8,7 @@ use super::arango::read::ArangoReader;
 use super::memory::MemoryStore;
 use super::sqlite::SqliteStore;
 use super::sqlite::read::SqliteReader;
-use super::{Batch, ReadError, Report, SchemaObject, Search, Sink, WriteError};
+use super::{Batch, Fill, ReadError, Report, SchemaObject, Search, Sink, WriteError};
 use crate::config::{Settings, StoreKind};
 
 /// One of the stores, for writing.
@@ -48,6 +48,14 @@ impl Store {
         }
     }
 
+    /// All is quiet: gives back what a burst of work needed.
+    pub async fn rest(&self) {
+        match self {
+            Store::Sqlite(store) => store.rest().await,
+            Store::Memory(_) | Store::Arango(_) => {}
+        }
+    }
+
     /// Leaves the store in order, as the last thing an agent does.
     pub async fn close(&self) {
         match self {
@@ -56,15 +64,14 @@ impl Store {
         }
     }
 
-    /// Bytes that are stored, and how many the store's edition allows. Zero and none where nothing but the disk limits
-    /// it.
+    /// How full the store is; `None` where nothing but the disk limits it.
     ///
     /// # Errors
     /// As for writing.
-    pub async fn size(&self) -> Result<(u64, Option<u64>), WriteError> {
+    pub async fn fill(&self) -> Result<Option<Fill>, WriteError> {
         match self {
-            Store::Sqlite(_) | Store::Memory(_) => Ok((0, None)),
-            Store::Arango(store) => store.size().await,
+            Store::Sqlite(_) | Store::Memory(_) => Ok(None),
+            Store::Arango(store) => store.fill().await,
         }
     }
 }
@@ -102,6 +109,14 @@ impl Sink for Store {
             Store::Sqlite(store) => store.ensure_schema(dry).await,
             Store::Memory(store) => store.ensure_schema(dry).await,
             Store::Arango(store) => store.ensure_schema(dry).await,
+        }
+    }
+
+    async fn create_missing(&self) -> Result<Vec<SchemaObject>, WriteError> {
+        match self {
+            Store::Sqlite(store) => store.create_missing().await,
+            Store::Memory(store) => store.create_missing().await,
+            Store::Arango(store) => store.create_missing().await,
         }
     }
 

@@ -48,12 +48,46 @@ pub enum ReadError {
     TooLong(String),
 }
 
-/// One `FIELD=VALUE` condition: any of the values.
+/// One `FIELD=VALUE` condition: any of the values, none of them, or above or below the one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldIs {
     /// `["extra_data", "user"]`; digits index arrays.
     pub path: Vec<String>,
     pub values: Vec<String>,
+    pub sign: Sign,
+}
+
+/// How a field stands to its values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sign {
+    /// `=`: it is any of them.
+    #[default]
+    Is,
+    /// `!=`: it is none of them; an absent field is none.
+    IsNot,
+    /// `>`
+    Above,
+    /// `>=`
+    AtLeast,
+    /// `<`
+    Below,
+    /// `<=`
+    AtMost,
+}
+
+impl Sign {
+    /// As it is typed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Sign::Is => "=",
+            Sign::IsNot => "!=",
+            Sign::Above => ">",
+            Sign::AtLeast => ">=",
+            Sign::Below => "<",
+            Sign::AtMost => "<=",
+        }
+    }
 }
 
 /// Which events are meant: all conditions hold; an empty list is no condition, a list means any of it.
@@ -72,6 +106,8 @@ pub struct Filter {
     pub fingerprints: Vec<String>,
     /// Only events that carry `extra_data.response`.
     pub has_response: bool,
+    /// Only the events of recorded fixes.
+    pub is_fix: bool,
     /// Matches the message, or the exception's type, value or traceback.
     pub grep: Option<Regex>,
     pub fields: Vec<FieldIs>,
@@ -192,6 +228,8 @@ pub struct RunAsk {
     pub scripts: Vec<String>,
     pub hosts: Vec<String>,
     pub executions: Vec<String>,
+    /// Runs whose id or script's name begins so.
+    pub begins: Option<String>,
     pub fields: Vec<FieldIs>,
     /// Only runs that have an event like this; its window and executions are not looked at.
     pub with_event: Option<Filter>,
@@ -219,7 +257,7 @@ pub struct LearningAsk {
 }
 
 /// A recorded fix, as it bears on the errors of one fingerprint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fixed {
     pub fingerprint: String,
     /// Script of the error that was fixed.
@@ -234,6 +272,28 @@ pub struct Fixed {
     pub time: String,
     pub description: String,
     pub rationale: String,
+    /// Who recorded it, as far as is known: a name that was given, and the user that the socket saw.
+    pub author: Option<String>,
+    pub host: Option<String>,
+}
+
+impl Fixed {
+    /// The time up to which it resolves errors: its own, or that of the very error that it names, where clocks disagree.
+    #[must_use]
+    pub fn reaches(&self) -> &str {
+        self.time.as_str().max(self.error_time.as_str())
+    }
+}
+
+/// Who recorded an event: the author that it names, and the user of the connection that brought it.
+#[must_use]
+pub fn author(named: Option<&str>, uid: Option<i64>) -> Option<String> {
+    match (named.filter(|n| !n.is_empty()), uid) {
+        (Some(name), Some(uid)) => Some(format!("{name} (uid {uid})")),
+        (Some(name), None) => Some(name.to_owned()),
+        (None, Some(uid)) => Some(format!("uid {uid}")),
+        (None, None) => None,
+    }
 }
 
 /// What `prune` deletes: all given criteria hold together.
@@ -265,6 +325,23 @@ pub struct RawAsk {
     pub text: String,
     pub binds: Vec<(String, serde_json::Value)>,
     pub timeout: std::time::Duration,
+    /// Ends it before that.
+    pub stop: Stop,
+}
+
+/// Says that nobody waits for an answer any more; clones say it together.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<std::sync::atomic::AtomicBool>);
+
+impl Stop {
+    pub fn stop(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
 }
 
 /// One row of such a query.

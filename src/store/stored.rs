@@ -214,6 +214,15 @@ impl Event {
         (&self.timestamp, self.seq.unwrap_or(0), &self.key)
     }
 
+    /// Who recorded it: the author that it names, and the user of the connection that brought it.
+    #[must_use]
+    pub fn author(&self) -> Option<String> {
+        let extra = self.extra_data.as_ref().map(Json::value);
+        let source = self.source.as_ref().map(Json::value);
+        let named = extra.as_ref().and_then(|e| e.get("author")?.as_str());
+        super::search::author(named, source.as_ref().and_then(|s| s.get("uid")?.as_i64()))
+    }
+
     /// ERROR and above.
     #[must_use]
     pub fn is_error(&self) -> bool {

@@ -18,8 +18,10 @@
 //! | `failures` | more than `monitoring.alert_failure_percent` of the records of the last five minutes were refused or lost |
 //! | `dead_letters` | some arrived within the last five minutes |
 //! | `spool_filling` | the spool is at four fifths of its size |
+//! | `spool_unreadable` | the spool cannot be read; what is in it waits |
+//! | `state_stuck` | the state cannot be written; nothing more is taken in |
 //! | `disk_filling` | less than a twentieth of the disk of data directory or embedded store is free: at least 500 MB, at most 10 GB |
-//! | `store_filling` | the database is at 70 % of what the server's edition allows; critical at 85 % |
+//! | `store_filling` | the database is at 70 % of what the server's edition allows; critical at 85 %, and over its limit |
 //! | `unreadable` | a source cannot be read |
 //! | `lag_growing` | what is not yet read has grown for five minutes, by 16 MiB or more |
 //! | `memory` | the agent's own resident memory is above 256 MiB |
@@ -48,6 +50,15 @@ const STORE_PERCENT: (u64, u64) = (70, 85);
 /// Fewer outcomes say nothing about a percentage; a bound of 0 asks for none.
 const OUTCOMES: u64 = 10;
 
+/// How full a store is whose edition limits it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filled {
+    pub bytes: u64,
+    pub limit: u64,
+    /// Seconds until it becomes read-only and until it shuts down, once it is over its limit.
+    pub over: Option<(u64, u64)>,
+}
+
 /// What is seen at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Seen<'a> {
@@ -59,10 +70,16 @@ pub struct Seen<'a> {
     pub refused: u64,
     /// Free and all bytes of the disk of data directory or embedded store, whichever has less.
     pub disk: Option<(u64, u64)>,
-    /// Bytes in the store, and bytes that it may hold, where there is such a limit.
-    pub store_size: Option<(u64, u64)>,
+    /// How full the store is, where its edition limits it.
+    pub store_size: Option<Filled>,
+    /// The system does not let this user read the first source that is unreadable: it is not damaged.
+    pub first_unreadable_is_denied: bool,
     /// Resident bytes of the agent.
     pub resident: Option<u64>,
+    /// Why the state cannot be written, while it cannot.
+    pub state_error: Option<&'a str>,
+    /// Why the spool cannot be read, while it cannot.
+    pub spool_error: Option<&'a str>,
 }
 
 /// How bad it is.
@@ -148,9 +165,10 @@ impl Watch {
         held.extend(self.failures());
         held.extend(self.dead_letters());
         held.extend(spool(s));
+        held.extend(stuck(seen));
         held.extend(disk(seen));
         held.extend(store_filling(seen));
-        held.extend(unreadable(s));
+        held.extend(unreadable(seen, s));
         held.extend(self.lag_growing());
         held.extend(memory(seen));
         self.change(seen.now, held)
@@ -282,6 +300,23 @@ fn spool(s: &Snapshot) -> Option<Held> {
     })
 }
 
+/// What the agent keeps itself.
+fn stuck(seen: &Seen<'_>) -> Vec<Held> {
+    let mut held = Vec::new();
+    if let Some(error) = seen.state_error {
+        let text = format!("nothing more is taken in until the state can be written: {error}");
+        held.push(("state_stuck", Severity::Critical, text));
+    }
+    if let Some(error) = seen.spool_error {
+        let text = format!(
+            "records wait in the spool, which cannot be read: {error}; mend the disk or the permissions, or move the \
+             file away"
+        );
+        held.push(("spool_unreadable", Severity::Error, text));
+    }
+    held
+}
+
 fn disk(seen: &Seen<'_>) -> Option<Held> {
     let (free, all) = seen.disk?;
     let (least, most) = DISK_FREE;
@@ -296,7 +331,19 @@ fn disk(seen: &Seen<'_>) -> Option<Held> {
 }
 
 fn store_filling(seen: &Seen<'_>) -> Option<Held> {
-    let (bytes, limit) = seen.store_size.filter(|(_, limit)| *limit > 0)?;
+    let Filled { bytes, limit, over } = seen.store_size.filter(|f| f.limit > 0)?;
+    if let Some((read_only, shut_down)) = over {
+        let hours = |seconds: u64| seconds.div_ceil(3600);
+        let text = format!(
+            "the store holds {} of {} GiB that its edition allows: it takes no records in {} h and shuts down in {} h; \
+             delete now, with: logagent prune, and lower retention.days",
+            bytes >> 30,
+            limit >> 30,
+            hours(read_only),
+            hours(shut_down)
+        );
+        return Some(("store_filling", Severity::Critical, text));
+    }
     let percent = bytes / (limit / 100).max(1);
     let (warn, critical) = STORE_PERCENT;
     let severity = match percent {
@@ -305,25 +352,33 @@ fn store_filling(seen: &Seen<'_>) -> Option<Held> {
         _ => return None,
     };
     let text = format!(
-        "the store holds {} of {} GiB that its edition allows, and turns read-only above; lower retention.days, or \
-         delete with: logagent prune",
+        "the store holds {} of {} GiB that its edition allows; above it turns read-only, and then shuts down; lower \
+         retention.days, or delete with: logagent prune",
         bytes >> 30,
         limit >> 30
     );
     Some(("store_filling", severity, text))
 }
 
-fn unreadable(s: &Snapshot) -> Option<Held> {
+fn unreadable(seen: &Seen<'_>, s: &Snapshot) -> Option<Held> {
     let mut sources = s.sources.iter().filter(|source| source.state == "unreadable");
     let first = sources.next()?;
     let more = match sources.count() {
         0 => String::new(),
         n => format!(" and {n} more"),
     };
-    let text = format!(
-        "{}{more} cannot be read; let the agent's user in (chmod, or a group)",
-        first.path
-    );
+    let text = if seen.first_unreadable_is_denied {
+        format!(
+            "{}{more} cannot be read; let the agent's user in (chmod, or a group)",
+            first.path
+        )
+    } else {
+        format!(
+            "{}{more} is damaged, or no file of the kind that its name says; what could be read of it is stored, the log \
+             says more: replace it, or exclude it (files.exclude)",
+            first.path
+        )
+    };
     Some(("unreadable", Severity::Warning, text))
 }
 
@@ -473,7 +528,11 @@ mod tests {
             let seen = Seen {
                 now: second * SECOND,
                 snapshot: Some(&Snapshot::default()),
-                store_size: Some(((second as u64) << 30, 100 << 30)),
+                store_size: Some(Filled {
+                    bytes: (second as u64) << 30,
+                    limit: 100 << 30,
+                    over: None,
+                }),
                 ..Seen::default()
             };
             found.extend(watch.step(&seen).into_iter().map(|a| (second, a.name, a.severity)));
@@ -485,6 +544,55 @@ mod tests {
                 (85, "store_filling", Severity::Critical)
             ]
         );
+    }
+
+    #[test]
+    fn a_store_over_its_limit_says_when_it_turns_read_only_and_when_it_shuts_down() {
+        let seen = Seen {
+            store_size: Some(Filled {
+                bytes: 101 << 30,
+                limit: 100 << 30,
+                over: Some((7200, 180_000)),
+            }),
+            ..Seen::default()
+        };
+        let (name, severity, text) = store_filling(&seen).unwrap();
+        assert_eq!((name, severity), ("store_filling", Severity::Critical));
+        assert!(
+            text.contains("no records in 2 h") && text.contains("shuts down in 50 h"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_source_that_may_not_be_read_and_one_that_is_damaged_are_told_apart() {
+        let mut s = Snapshot::default();
+        s.sources.push(SourceStatus {
+            path: "logs/a.gz".into(),
+            state: "unreadable".into(),
+            ..SourceStatus::default()
+        });
+        let text = |denied| {
+            let seen = Seen {
+                first_unreadable_is_denied: denied,
+                ..Seen::default()
+            };
+            unreadable(&seen, &s).unwrap().2
+        };
+        assert!(text(true).contains("chmod") && !text(true).contains("damaged"));
+        assert!(text(false).contains("damaged") && !text(false).contains("chmod"));
+    }
+
+    #[test]
+    fn a_state_or_spool_that_cannot_be_used_is_told_as_long_as_it_cannot() {
+        let seen = Seen {
+            state_error: Some("the disk is full"),
+            spool_error: Some("spool: Is a directory"),
+            ..Seen::default()
+        };
+        let names: Vec<_> = stuck(&seen).iter().map(|held| held.0).collect();
+        assert_eq!(names, ["state_stuck", "spool_unreadable"]);
+        assert!(stuck(&Seen::default()).is_empty());
     }
 
     #[test]

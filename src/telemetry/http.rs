@@ -1,6 +1,7 @@
 //! `/metrics`, `/healthz` and `/readyz`, for whoever watches the agent. Off unless `monitoring.listen` names an address.
 //!
-//! * `/healthz` is 200 while the agent does its rounds: 503 when its status has not been renewed for [`HEALTHY`].
+//! * `/healthz` is 200 while the agent does its rounds: 503 when its status has not been renewed for [`HEALTHY`], or a
+//!   part of it has failed or stands still; the text says which.
 //! * `/readyz` is 200 while the store takes records, else 503 with the reason.
 //!
 //! There is no login, and nothing of any log is shown but counts and the store's last error.
@@ -22,11 +23,13 @@ use super::{Counters, prometheus};
 /// The status is renewed about each second, and at least each ten.
 pub const HEALTHY: Duration = Duration::from_secs(30);
 
-/// What is served: the last snapshot, which the agent replaces, and the counters.
+/// What is served: the last snapshot, which the agent replaces, the counters, and what is wrong with the agent itself.
 #[derive(Clone)]
 pub struct Watched {
     pub snapshot: Arc<Mutex<Snapshot>>,
     pub counters: Arc<Counters>,
+    /// Asks for faults, in words.
+    pub faults: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 impl Watched {
@@ -68,14 +71,17 @@ async fn metrics(State(watched): State<Watched>) -> impl IntoResponse {
 }
 
 async fn healthz(State(watched): State<Watched>) -> impl IntoResponse {
-    health(&watched.now(), Utc::now())
+    health(&watched.now(), &(watched.faults)(), Utc::now())
 }
 
 async fn readyz(State(watched): State<Watched>) -> impl IntoResponse {
     ready(&watched.now())
 }
 
-fn health(s: &Snapshot, now: DateTime<Utc>) -> (StatusCode, String) {
+fn health(s: &Snapshot, faults: &[String], now: DateTime<Utc>) -> (StatusCode, String) {
+    if !faults.is_empty() {
+        return (StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n");
+    }
     let age = DateTime::parse_from_rfc3339(&s.updated_at).map(|t| now.signed_duration_since(t).num_seconds());
     match age {
         Ok(age) if age <= i64::try_from(HEALTHY.as_secs()).unwrap_or(i64::MAX) => (StatusCode::OK, "ok\n".to_owned()),
@@ -115,6 +121,7 @@ mod tests {
         let watched = Watched {
             snapshot: Arc::default(),
             counters: Arc::default(),
+            faults: Arc::new(Vec::new),
         };
         let listener = bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -154,9 +161,14 @@ mod tests {
             ..Snapshot::default()
         };
         let at = |t: &str| DateTime::parse_from_rfc3339(t).unwrap().with_timezone(&Utc);
-        assert_eq!(health(&s, at("2026-11-21T02:20:50Z")).0, StatusCode::OK);
+        assert_eq!(health(&s, &[], at("2026-11-21T02:20:50Z")).0, StatusCode::OK);
+        let (code, text) = health(&s, &["a part failed".to_owned()], at("2026-11-21T02:20:50Z"));
         assert_eq!(
-            health(&s, at("2026-11-21T02:21:24Z")).0,
+            (code, text.as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, "a part failed\n")
+        );
+        assert_eq!(
+            health(&s, &[], at("2026-11-21T02:21:24Z")).0,
             StatusCode::SERVICE_UNAVAILABLE
         );
     }

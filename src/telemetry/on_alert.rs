@@ -36,19 +36,19 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// Starts the task that runs `command`. Call it on a runtime.
+    /// The way to `command`, and the work that runs it, for a task of its own.
     #[must_use]
-    pub fn start(command: String, host: String) -> Teller {
+    pub fn new(command: String, host: String) -> (Teller, impl Future<Output = ()> + Send + 'static) {
         let (queue, mut waiting) = mpsc::channel::<Alert>(QUEUE);
-        tokio::spawn(async move {
+        let work = async move {
             while let Some(alert) = waiting.recv().await {
                 if let Err(e) = tell(&command, &alert, &host, PATIENCE).await {
                     tracing::warn!("monitoring.on_alert: {e}");
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-        });
-        Teller { queue }
+        };
+        (Teller { queue }, work)
     }
 
     /// Queues an alert; never waits.

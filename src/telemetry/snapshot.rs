@@ -194,7 +194,10 @@ impl Snapshot {
     pub fn publish(&self, data_dir: &Path) -> io::Result<()> {
         let fresh = data_dir.join(".status.json.new");
         // Piece by piece: a thousand sources would be a quarter of a MiB in one.
-        let mut file = BufWriter::new(fs::File::create(&fresh)?);
+        // Never what stands there: it may be a link of somebody else's to a file of ours.
+        let _ = fs::remove_file(&fresh);
+        let file = fs::OpenOptions::new().write(true).create_new(true).open(&fresh)?;
+        let mut file = BufWriter::new(file);
         serde_json::to_writer(&mut file, self)?;
         file.into_inner().map_err(io::IntoInnerError::into_error)?;
         fs::rename(&fresh, data_dir.join(NAME))

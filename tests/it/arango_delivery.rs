@@ -186,6 +186,66 @@ fn a_body_that_is_too_large_is_halved_and_the_size_is_remembered() {
 }
 
 #[test]
+fn a_size_that_was_refused_once_is_tried_again_after_many_requests_that_passed() {
+    let rig = rig();
+    let fault = Fault::on("/_api/document/log_events", What::Refuse(413, 0, "too large"));
+    rig.standin.fail(fault.times(2));
+    rig.write(&batch(16)).unwrap();
+    let mut round = 0;
+    let mut requests = || {
+        round += 1;
+        rig.standin.forget_seen();
+        let docs: Vec<String> = (0..16).map(|i| event(&format!("r{round}x{i}"))).collect();
+        assert_eq!(rig.write(&batch_of(&docs)).unwrap().stored, 16);
+        rig.standin.count("/_api/document/log_events")
+    };
+    let split = requests();
+    assert!(split > 1, "{split}");
+    let whole = (0..500).find(|_| requests() == 1);
+    assert!(whole.is_some(), "a batch goes whole again at some time");
+}
+
+#[test]
+fn a_fix_whose_query_cannot_finish_holds_up_nothing_and_is_a_dead_letter_in_the_end() {
+    let rig = rig();
+    let mut first = Batch::default();
+    first.events.push(error_event("e1", 1, "f1").as_bytes());
+    rig.write(&Arc::new(first)).unwrap();
+    let killed = || What::Refuse(410, 1500, "query killed");
+    rig.standin.fail(Fault::on("/_api/cursor", killed()).always());
+    let mut batch = Batch::default();
+    batch.events.push(event("fix1").as_bytes());
+    batch.fixes.push(fix(Some("f1")));
+    let report = rig.write(&Arc::new(batch)).unwrap();
+    assert_eq!((report.stored, report.postponed.fixes.len()), (1, 1));
+    assert_eq!(rig.keys().len(), 2, "the event of the fix is stored");
+    let mut postponed = report.postponed;
+    let mut letters = Vec::new();
+    for attempt in 0..10 {
+        // What comes after is stored meanwhile.
+        let other = batch_of(&[event(&format!("later{attempt}"))]);
+        assert_eq!(rig.write(&other).unwrap().stored, 1);
+        let report = rig.write(&Arc::new(postponed)).unwrap();
+        letters = report.rejected;
+        postponed = report.postponed;
+        if !letters.is_empty() {
+            break;
+        }
+    }
+    assert!(postponed.is_empty());
+    assert_eq!(
+        (letters.len(), letters[0].collection.as_str(), letters[0].key.as_str()),
+        (1, "fixes", "fix1")
+    );
+    // From there it is delivered once the server does better.
+    rig.standin.heal();
+    let mut again = Batch::default();
+    assert!(again.push_rejected(&letters[0]));
+    assert!(rig.write(&Arc::new(again)).unwrap().rejected.is_empty());
+    assert_eq!(rig.standin.documents(DB, "log_causality").len(), 1);
+}
+
+#[test]
 fn a_single_record_that_is_too_large_is_refused_and_the_others_are_stored() {
     let one = event("k000").len();
     let options = Options {

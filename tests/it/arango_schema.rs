@@ -10,12 +10,15 @@ use crate::standin::{Fault, Options, Standin, User, What};
 
 const DB: &str = "script_logs";
 
-fn ensure(store: &Arango, dry: bool) -> Result<Vec<SchemaObject>, WriteError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .unwrap();
-    runtime.block_on(store.ensure_schema(dry))
+        .unwrap()
+}
+
+fn ensure(store: &Arango, dry: bool) -> Result<Vec<SchemaObject>, WriteError> {
+    runtime().block_on(store.ensure_schema(dry))
 }
 
 fn actions(objects: &[SchemaObject]) -> BTreeMap<&str, SchemaAction> {
@@ -80,6 +83,42 @@ fn a_dry_run_says_the_same_and_does_nothing() {
 }
 
 #[test]
+fn the_agent_creates_what_is_missing_and_only_says_what_differs() {
+    let standin = Standin::start();
+    let store = Arango::open(&standin.settings(DB)).unwrap();
+    ensure(&store, false).unwrap();
+    let strict = json!({"rule": {"type": "object", "required": ["_key", "host"]}, "message": "stricter"});
+    standin.with_world(|w| {
+        let db = w.databases.get_mut(DB).unwrap();
+        db.collections
+            .get_mut("log_events")
+            .unwrap()
+            .change(&json!({"schema": strict}))
+            .unwrap();
+        db.collections.remove("agent_memories").unwrap();
+    });
+    for round in 0..3 {
+        let report = runtime().block_on(store.create_missing()).unwrap();
+        let of = |name: &str| report.iter().find(|o| o.name == name).map(|o| (o.action, o.dry));
+        assert_eq!(of("log_events"), Some((SchemaAction::Updated, true)), "said, not done");
+        let expected = if round == 0 {
+            SchemaAction::Created
+        } else {
+            SchemaAction::Unchanged
+        };
+        assert_eq!(of("agent_memories"), Some((expected, false)));
+        standin.with_world(|w| {
+            let events = &w.databases[DB].collections["log_events"];
+            assert_eq!(events.properties["schema"]["message"], "stricter");
+        });
+    }
+    // An operator who asks for it gets it.
+    ensure(&store, false).unwrap();
+    let report = runtime().block_on(store.create_missing()).unwrap();
+    assert!(all(&report, SchemaAction::Unchanged), "{report:?}");
+}
+
+#[test]
 fn what_differs_is_changed_and_the_rest_left_alone() {
     let standin = Standin::start();
     let store = Arango::open(&standin.settings(DB)).unwrap();
@@ -107,9 +146,11 @@ fn what_differs_is_changed_and_the_rest_left_alone() {
         .filter(|o| o.action == SchemaAction::Updated)
         .map(|o| o.name.as_str())
         .collect();
+    assert_eq!(updated, ["log_events", "script_runs/time", "log_events_view"]);
     assert_eq!(
-        updated,
-        ["log_events", "script_runs/time", "log_events_view", "log_relationships"]
+        actions(&report)["log_relationships"],
+        SchemaAction::Created,
+        "its edges were missing"
     );
     // While the view is made anew, events go on being written.
     let sent: Vec<Value> = standin

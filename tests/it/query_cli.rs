@@ -312,7 +312,14 @@ fn errors_of_an_execution_come_with_what_happened_around_them() {
     let found = items(&dir, &["errors", C]);
     assert_eq!(column(&found, "_key"), [key(C, 2), key(C, 1)]);
     assert_eq!(
-        column(found[1]["context"].as_array().unwrap(), "_key"),
+        found[1]["context"],
+        serde_json::json!([]),
+        "only of the error that ended the run, unless asked"
+    );
+    assert!(!found[0]["context"].as_array().unwrap().is_empty());
+    let asked = items(&dir, &["errors", C, "--context", "5s"]);
+    assert_eq!(
+        column(asked[1]["context"].as_array().unwrap(), "_key"),
         [key(C, 2)],
         "±5 s"
     );

@@ -10,7 +10,7 @@ use logagent::store::arango::read::ArangoReader;
 use logagent::store::arango::{Arango, QueryOptions};
 use logagent::store::memory::MemoryStore;
 use logagent::store::search::{
-    After, By, CountAsk, EventAsk, FieldIs, Filter, LearningAsk, Order, PruneAsk, RunAsk, Search, Words,
+    After, By, CountAsk, EventAsk, FieldIs, Filter, LearningAsk, Order, PruneAsk, RunAsk, Search, Sign, Words,
 };
 use logagent::store::sqlite::SqliteStore;
 use logagent::store::sqlite::read::SqliteReader;
@@ -45,7 +45,7 @@ impl Dice {
     }
 }
 
-const WORDS: [&str; 11] = [
+const WORDS: [&str; 16] = [
     "kafka",
     "socket",
     "customer",
@@ -58,9 +58,27 @@ const WORDS: [&str; 11] = [
     "Retrying_disk",
     "db.pool.Kafka:9092",
     "requests.exceptions.ConnectionError",
+    // Accents in two normal forms, case beyond ASCII, scripts without spaces.
+    "Café",
+    "cafe\u{301}",
+    "İstanbul",
+    "数据库连接失败",
+    "ファイル設定",
 ];
 /// What is asked for beside them.
-const PARTS: [&str; 5] = ["retrying", "connectionerror", "exceptions", "9092", "kaf*"];
+const PARTS: [&str; 11] = [
+    "retrying",
+    "connectionerror",
+    "exceptions",
+    "9092",
+    "kaf*",
+    "cafe",
+    "CAFÉ",
+    "istan*",
+    "数据",
+    "连接",
+    "設定",
+];
 const SCRIPTS: [&str; 3] = ["etl", "report", "sync"];
 const RUNS: [&str; 6] = ["etl_1", "etl_2", "report_1", "sync_1", "sync_2", "sync_3"];
 const LEVELS: [(&str, i64); 6] = [
@@ -93,7 +111,13 @@ fn event(dice: &mut Dice, n: usize) -> Value {
         map.insert("extra_data".into(), json!({
             "user": dice.below(4), "ok": dice.often(50), "name": dice.one(&WORDS), "ratio": dice.below(3) as f64 / 2.0,
             "list": [dice.below(3), dice.one(&WORDS)], "deep": {"er": dice.below(2)},
+            "id": 9_007_199_254_740_991_i64 + dice.below(4) as i64,
         }));
+        match dice.below(3) {
+            0 => map["extra_data"]["http.status"] = json!(500 + dice.below(2)),
+            1 => map["extra_data"]["http"] = json!({"status": 500 + dice.below(2)}),
+            _ => {}
+        }
         if dice.often(20) {
             map["extra_data"]["response"] = json!({"n": n});
         }
@@ -231,6 +255,8 @@ fn filter(dice: &mut Dice) -> Filter {
             (&["extra_data", "deep", "er"], &["1"]),
             (&["exception", "type"], &["ValueError"]),
             (&["level"], &["ERROR", "DEBUG"]),
+            (&["extra_data", "http", "status"], &["500"]),
+            (&["extra_data", "id"], &["9007199254740993"]),
             (&["level_no"], &["40"]),
             (&["tags"], &["green"]),
             (&["function_name"], &["load"]),
@@ -241,6 +267,23 @@ fn filter(dice: &mut Dice) -> Filter {
         f.fields.push(FieldIs {
             path: path.iter().map(|p| (*p).to_owned()).collect(),
             values: values.iter().map(|v| (*v).to_owned()).collect(),
+            sign: *dice.one(&[Sign::Is, Sign::Is, Sign::IsNot]),
+        });
+    }
+    if dice.often(15) {
+        let (path, value) = *dice.one(&[
+            ("extra_data.user", "4"),
+            ("extra_data.user", "4.5"),
+            ("extra_data.http.status", "500"),
+            ("line_number", "40"),
+            ("level_no", "30"),
+            ("level_no", "29.5"),
+            ("function_name", "m"),
+        ]);
+        f.fields.push(FieldIs {
+            path: path.split('.').map(str::to_owned).collect(),
+            values: vec![value.to_owned()],
+            sign: *dice.one(&[Sign::Above, Sign::AtLeast, Sign::Below, Sign::AtMost]),
         });
     }
     f
@@ -362,6 +405,7 @@ pub fn others(store: &dyn Search) -> Vec<String> {
     let env = FieldIs {
         path: vec!["metadata".to_owned(), "env".to_owned()],
         values: vec!["live".to_owned()],
+        sign: Sign::Is,
     };
     let errors = Filter {
         min_level: Some(40),

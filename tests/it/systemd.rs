@@ -78,7 +78,19 @@ fn the_units_hold_what_the_program_relies_on() {
     assert_eq!((of("ProtectHome"), of("PrivateTmp")), (vec!["read-only"], vec!["no"]));
     assert!(of("InaccessiblePaths").is_empty());
     let stop: u64 = of("TimeoutStopSec")[0].trim_end_matches('s').parse().unwrap();
-    assert!(stop > 30, "longer than shutdown.deadline");
+    assert!(
+        stop > 45,
+        "longer than shutdown.deadline, and by enough for it to be overrun"
+    );
+    assert_eq!(
+        (of("IPAddressDeny"), of("IPAddressAllow")),
+        (vec!["any"], vec!["localhost"])
+    );
+    assert!(!of("MemoryMax").is_empty() && !of("TasksMax").is_empty());
+    assert!(
+        values(&unit("logagent-remote.conf"), "Service", "IPAddressAllow").len() == 1,
+        "a drop-in for other hosts"
+    );
     let listens = values(&socket, "Socket", "ListenStream");
     assert_eq!(listens, ["/run/logagent.sock"]);
     assert!(of("Environment").contains(&"LOGAGENT_SOCKET_PATH=/run/logagent.sock"));

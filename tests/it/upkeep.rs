@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logagent::store::arango::Arango;
-use logagent::store::{Batch, Sink};
+use logagent::store::{Batch, Fill, Sink};
 
-use crate::standin::{Grant, Options, Standin, User};
+use crate::standin::{Fault, Grant, Options, Standin, User, What};
 
 const DB: &str = "script_logs";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -70,13 +70,31 @@ fn the_size_is_that_of_all_collections_and_a_community_server_has_a_limit() {
     runtime().block_on(async {
         let store = Arango::open(&standin.settings(DB)).unwrap();
         store.ensure_schema(false).await.unwrap();
-        assert_eq!(store.size().await, Ok((0, Some(100 << 30))));
+        let fill = |bytes| Fill {
+            bytes,
+            limit: 100 << 30,
+            over: None,
+        };
+        assert_eq!(store.fill().await, Ok(Some(fill(0))));
         let mut batch = Batch::default();
         let doc =
             r#"{"_key":"k","timestamp":"2026-11-21T02:20:24.054432Z","level":"INFO","message":"m","execution_id":"e"}"#;
         batch.events.push(doc.as_bytes());
         store.write(&Arc::new(batch)).await.unwrap();
-        let (bytes, _) = store.size().await.unwrap();
+        let bytes = store.fill().await.unwrap().unwrap().bytes;
         assert!(bytes > 200, "{bytes}");
+        // A server that tells it by itself is believed.
+        let told = r#"{"upgrading":false,"diskUsage":{"bytesUsed":7,"bytesLimit":5,"limitReached":true,
+                       "secondsUntilReadOnly":60,"secondsUntilShutDown":120,"status":"limit-reached"}}"#;
+        standin.fail(Fault::on("/_admin/license", What::Say(200, told, None)));
+        let over = Fill {
+            bytes: 7,
+            limit: 5,
+            over: Some((60, 120)),
+        };
+        assert_eq!(store.fill().await, Ok(Some(over)));
+        let enterprise = r#"{"license":"x","features":{"expires":1683173040},"status":"good"}"#;
+        standin.fail(Fault::on("/_admin/license", What::Say(200, enterprise, None)));
+        assert_eq!(store.fill().await, Ok(None));
     });
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::model::{Answers, Detail};
 use crate::cli::show;
 use crate::config::Settings;
+use crate::query::{Asking, Clock};
 use crate::record::Micros;
-use crate::store::search::{By, CountAsk, EventAsk, Filter, Order, ReadError, RunAsk, Search};
+use crate::store::search::{By, CountAsk, EventAsk, FieldIs, Filter, Order, ReadError, RunAsk, Search, Sign, Stop};
 use crate::store::stored::Event;
 
 /// How often the store is asked.
@@ -40,16 +41,17 @@ pub(super) enum News {
 }
 
 /// Starts the thread. It ends when either end of its channels is gone.
-pub(super) fn start(settings: Settings) -> std::io::Result<(Sender<Ask>, Receiver<News>)> {
+/// Details show times in local time, or in UTC.
+pub(super) fn start(settings: Settings, utc: bool) -> std::io::Result<(Sender<Ask>, Receiver<News>)> {
     let (ask, asked) = mpsc::channel();
     let (tell, news) = mpsc::channel();
     std::thread::Builder::new()
         .name("store".to_owned())
-        .spawn(move || serve(&settings, &asked, &tell))?;
+        .spawn(move || serve(&settings, utc, &asked, &tell))?;
     Ok((ask, news))
 }
 
-fn serve(settings: &Settings, asked: &Receiver<Ask>, tell: &Sender<News>) {
+fn serve(settings: &Settings, utc: bool, asked: &Receiver<Ask>, tell: &Sender<News>) {
     let mut store: Option<Box<dyn Search>> = None;
     loop {
         let answers = with(&mut store, settings, |s| answers(s, now())).unwrap_or_else(|e| Answers {
@@ -61,7 +63,7 @@ fn serve(settings: &Settings, asked: &Receiver<Ask>, tell: &Sender<News>) {
         }
         match asked.recv_timeout(INTERVAL) {
             Ok(ask) => {
-                let detail = with(&mut store, settings, |s| detail(s, &ask)).unwrap_or_else(|e| Detail {
+                let detail = with(&mut store, settings, |s| detail(s, &ask, utc)).unwrap_or_else(|e| Detail {
                     title: "no answer".to_owned(),
                     lines: vec![e.to_string()],
                     top: 0,
@@ -129,11 +131,32 @@ fn answers(store: &dyn Search, now: Micros) -> Result<Answers, ReadError> {
         limit: ROWS,
         count: false,
     })?;
+    let mut errors: Vec<Event> = errors.items.into_iter().map(|(event, _)| event).collect();
+    let asking = Asking {
+        store,
+        clock: Clock::system(true),
+        meaning: None,
+        stop: Stop::default(),
+    };
+    // Without knowing which are fixed they are shown all the same.
+    if let Err(e) = crate::query::events::resolve(&asking, errors.iter_mut()) {
+        tracing::debug!("{e}");
+    }
+    let over = store.runs(&RunAsk {
+        fields: vec![FieldIs {
+            path: vec!["status".to_owned()],
+            values: vec!["running".to_owned()],
+            sign: Sign::IsNot,
+        }],
+        limit: ROWS.saturating_sub(runs.items.len()),
+        ..RunAsk::default()
+    })?;
     Ok(Answers {
+        active: runs.items.len(),
         levels: levels.into_iter().map(|(_, level, n)| (level, n)).collect(),
         run_errors: run_errors(store, executions)?,
-        runs: runs.items,
-        errors: errors.items.into_iter().map(|(event, _)| event).collect(),
+        runs: runs.items.into_iter().chain(over.items).collect(),
+        errors,
         trouble: None,
     })
 }
@@ -175,10 +198,10 @@ fn severity(level: &str) -> i64 {
     }
 }
 
-fn detail(store: &dyn Search, ask: &Ask) -> Result<Detail, ReadError> {
+fn detail(store: &dyn Search, ask: &Ask, utc: bool) -> Result<Detail, ReadError> {
     match ask {
         Ask::Event(key) => Ok(match store.event(key)? {
-            Some(event) => of_event(&event),
+            Some(event) => of_event(&event, utc),
             None => Detail {
                 title: key.clone(),
                 lines: vec!["this event is no longer stored".to_owned()],
@@ -193,7 +216,7 @@ fn detail(store: &dyn Search, ask: &Ask) -> Result<Detail, ReadError> {
             };
             // The newest ones, shown oldest first.
             store.scan(&filter, false, &mut |e| {
-                lines.push(event_line(&e));
+                lines.push(event_line(&e, utc));
                 lines.len() < EVENTS
             })?;
             lines.reverse();
@@ -206,15 +229,15 @@ fn detail(store: &dyn Search, ask: &Ask) -> Result<Detail, ReadError> {
     }
 }
 
-fn event_line(e: &Event) -> String {
-    let time = e.timestamp.get(11..23).unwrap_or(&e.timestamp);
+fn event_line(e: &Event, utc: bool) -> String {
+    let time = Clock::system(utc).show(&e.timestamp);
     let message = show::plain(&e.message).replace('\n', " ");
-    format!("{time}Z {:<8} {message}", e.level)
+    format!("{time} {:<8} {message}", e.level)
 }
 
-fn of_event(e: &Event) -> Detail {
+fn of_event(e: &Event, utc: bool) -> Detail {
     let mut lines = vec![
-        format!("time       {}", e.timestamp),
+        format!("time       {}", show::instant(&e.timestamp, utc)),
         format!("level      {}", e.level),
         format!("script     {}", e.script_name.as_deref().unwrap_or("-")),
         format!("execution  {}", e.execution_id),

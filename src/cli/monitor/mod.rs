@@ -9,6 +9,8 @@ mod model;
 mod view;
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -39,7 +41,7 @@ pub(super) fn run(args: &args::Monitor, context: &Context) -> Result<Exit, Failu
             "monitor needs a terminal; for a program there is: logagent status -o json",
         ));
     }
-    let (ask, news) = feed::start(context.settings.clone())
+    let (ask, news) = feed::start(context.settings.clone(), args.utc)
         .map_err(|e| Failure::usage(format!("the dashboard cannot start: {e}")))?;
     let dashboard = Dashboard {
         context,
@@ -52,12 +54,40 @@ pub(super) fn run(args: &args::Monitor, context: &Context) -> Result<Exit, Failu
         ask,
         news,
     };
+    let ended_from_outside = signals().map_err(|e| Failure::usage(format!("the dashboard cannot start: {e}")))?;
     // Restores the terminal in a panic too.
     let mut terminal = ratatui::try_init().map_err(|e| Failure::usage(format!("the terminal cannot be used: {e}")))?;
-    let ended = dashboard.show(&mut terminal);
+    let ended = dashboard.show(&mut terminal, &ended_from_outside);
     ratatui::restore();
     ended.map_err(|e| Failure::usage(format!("the terminal is gone: {e}")))?;
     Ok(Exit::Done)
+}
+
+/// Is set when a signal asks the program to end: then the terminal is left as it was found.
+fn signals() -> io::Result<Arc<AtomicBool>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let flag = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&flag);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut terminate, mut hangup, mut interrupt) = {
+        let _within = runtime.enter();
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::interrupt())?,
+        )
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        told.store(true, Ordering::Relaxed);
+    })?;
+    Ok(flag)
 }
 
 struct Dashboard<'a> {
@@ -69,11 +99,11 @@ struct Dashboard<'a> {
 }
 
 impl Dashboard<'_> {
-    fn show(mut self, terminal: &mut DefaultTerminal) -> io::Result<()> {
+    fn show(mut self, terminal: &mut DefaultTerminal, ended: &AtomicBool) -> io::Result<()> {
         let mut model = Model::default();
         let mut next_status = Instant::now();
         let mut changed = true;
-        loop {
+        while !ended.load(Ordering::Relaxed) {
             if Instant::now() >= next_status {
                 next_status = Instant::now() + self.interval;
                 self.look.now = chrono::Utc::now().timestamp();
@@ -98,6 +128,7 @@ impl Dashboard<'_> {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     fn take_status(&self, model: &mut Model) {

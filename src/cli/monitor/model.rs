@@ -13,8 +13,10 @@ pub(super) const HISTORY: usize = 300;
 pub(super) struct Answers {
     /// Level and count of the last five minutes, most severe first.
     pub(super) levels: Vec<(String, u64)>,
-    /// Runs that have not ended, newest first.
+    /// Runs that have not ended, then the others, newest first.
     pub(super) runs: Vec<Run>,
+    /// How many of them have not ended.
+    pub(super) active: usize,
     /// Errors of each of them, by execution.
     pub(super) run_errors: HashMap<String, u64>,
     /// Newest first.

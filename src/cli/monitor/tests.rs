@@ -59,6 +59,7 @@ fn busy() -> Model {
     let mut m = Model::default();
     m.take_status(Some(4711), Some(s), 1_795_227_724);
     m.take_answers(Answers {
+        active: 1,
         levels: vec![("ERROR".into(), 3), ("INFO".into(), 1234)],
         runs: vec![Run {
             execution_id: "etl_20261121_022024_1f2e3d4c".into(),

@@ -156,16 +156,31 @@ fn alert_lines(frame: &mut Frame<'_>, area: Rect, m: &Model, look: Look) {
 }
 
 fn panels(frame: &mut Frame<'_>, area: Rect, m: &Model, look: Look) {
+    // Where there is little room, it goes to what can be acted on.
+    let chart = match area.height {
+        20.. => 6,
+        15..20 => 4,
+        _ => 0,
+    };
     let [top, sources, runs, errors] = Layout::vertical([
-        Constraint::Length(6),
+        Constraint::Length(chart),
         Constraint::Fill(1),
         Constraint::Fill(1),
         Constraint::Fill(1),
     ])
     .areas(area);
-    let [left, right] = Layout::horizontal([Constraint::Min(20), Constraint::Length(28)]).areas(top);
-    throughput(frame, left, m, look);
-    levels(frame, right, m, look);
+    let wide = area.width >= 56;
+    let [left, right] = Layout::horizontal(match wide {
+        true => [Constraint::Min(20), Constraint::Length(28)],
+        false => [Constraint::Length(0), Constraint::Min(0)],
+    })
+    .areas(top);
+    if wide && chart > 0 {
+        throughput(frame, left, m, look);
+    }
+    if chart > 0 {
+        levels(frame, right, m, look);
+    }
     list(frame, sources, m, Panel::Sources, look);
     list(frame, runs, m, Panel::Runs, look);
     list(frame, errors, m, Panel::Errors, look);
@@ -220,7 +235,7 @@ fn list(frame: &mut Frame<'_>, area: Rect, m: &Model, panel: Panel, look: Look) 
             source_rows(m),
         ),
         Panel::Runs => (
-            format!(" active runs: {n} "),
+            format!(" active runs: {}, then the newest ", m.answers.active),
             vec![
                 Constraint::Length(8),
                 Constraint::Length(10),
@@ -275,14 +290,15 @@ fn source_rows(m: &Model) -> Vec<Row<'_>> {
 
 fn run_row<'a>(r: &'a Run, m: &Model, look: Look) -> Row<'a> {
     let errors = m.answers.run_errors.get(&r.execution_id).copied().unwrap_or(0);
-    let style = if errors > 0 { look.fg(Color::Red) } else { Style::new() };
+    let bad = errors > 0 || matches!(r.status.as_str(), "failed" | "crashed");
+    let style = if bad { look.fg(Color::Red) } else { Style::new() };
     let word = if errors == 1 { "error" } else { "errors" };
     Row::new([
         Cell::from(format!("{:>8}", look.age(&r.start_time))),
-        Cell::from(if errors == 0 {
-            String::new()
-        } else {
-            format!("{errors} {word}")
+        Cell::from(match (r.status.as_str(), errors) {
+            ("running", 0) => String::new(),
+            ("running", _) => format!("{errors} {word}"),
+            (status, _) => show::plain(status),
         })
         .style(style),
         Cell::from(show::plain(&r.script_name)),
@@ -298,7 +314,10 @@ fn error_row<'a>(e: &'a Event, look: Look) -> Row<'a> {
     let text = format!("{}{}", one_line(&e.message), one_line(&cause.unwrap_or_default()));
     Row::new([
         Cell::from(look.time(&e.timestamp)),
-        Cell::from(e.level.as_str()).style(look.level(&e.level)),
+        match e.resolved {
+            Some(true) => Cell::from("fixed").style(look.fg(Color::Green)),
+            _ => Cell::from(e.level.as_str()).style(look.level(&e.level)),
+        },
         Cell::from(show::plain(e.script_name.as_deref().unwrap_or(""))),
         Cell::from(text),
     ])

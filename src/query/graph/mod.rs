@@ -14,9 +14,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::args::{Graph as Args, GraphFormat};
+use super::naming::{refuse, subject};
 use super::render::paint::{plain, short};
 use super::render::{Paint, Row};
-use super::runs::execution;
 use super::{AskError, Asking};
 use crate::record::Micros;
 use crate::store::search::{Filter, LearningAsk, RunAsk};
@@ -78,7 +78,12 @@ pub struct Metadata {
 /// # Errors
 /// [`AskError::NotFound`] for an unknown execution; those of the store.
 pub fn graph(ask: &Asking<'_>, args: &Args) -> Result<Graph, AskError> {
-    let id = execution(ask, args.id.trim())?;
+    refuse(
+        "graph",
+        &args.which,
+        &["limit", "level", "tag", "grep", "reverse", "cursor"],
+    )?;
+    let id = subject(ask, args.id.as_deref(), &args.which)?;
     let edges = ask.store.edges(&id, &[], EDGES_MAX)?;
     let edges: Vec<_> = edges
         .into_iter()

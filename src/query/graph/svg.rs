@@ -191,8 +191,18 @@ fn arcs(graph: &Graph, places: &HashMap<&str, i64>, out: &mut String) {
 
 /// Text within SVG; control characters are no XML.
 fn escape(text: &str) -> String {
-    plain(text)
-        .replace('&', "&amp;")
+    // What XML holds in no form at all.
+    let text: String = plain(text)
+        .chars()
+        .map(|c| {
+            if matches!(c, '\u{FFFE}' | '\u{FFFF}') || (c < ' ' && !"\t\n\r".contains(c)) {
+                '\u{FFFD}'
+            } else {
+                c
+            }
+        })
+        .collect();
+    text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")

@@ -23,11 +23,49 @@ fn the_root_cause_comes_first_in_a_chain() {
     says(
         "Traceback (most recent call last):\n  File \"/srv/a.py\", line 8, in inner\n    1/0\nZeroDivisionError: division by zero\n\nThe above exception was the direct cause of the following exception:\n\nTraceback (most recent call last):\n  File \"/srv/a.py\", line 9, in outer\n    x\nmypkg.errors.JobError: job 7 failed\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"/srv/a.py\", line 10, in main\n    y\nKeyError: 'k'\n",
         &[
+            ("KeyError", "'k'"),
             ("ZeroDivisionError", "division by zero"),
             ("JobError", "job 7 failed"),
-            ("KeyError", "'k'"),
         ],
-        Some(("/srv/a.py", "inner")),
+        Some(("/srv/a.py", "main")),
+    );
+}
+
+#[test]
+fn what_was_handled_is_no_cause_of_what_was_raised_meanwhile() {
+    let text = "Traceback (most recent call last):\n  File \"/srv/c.py\", line 9, in get\n    return cache[key]\nKeyError: 'a'\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"/srv/c.py\", line 4, in fetch\n    raise TimeoutError(key)\nTimeoutError: a\n\nThe above exception was the direct cause of the following exception:\n\nTraceback (most recent call last):\n  File \"/srv/c.py\", line 14, in main\n    get()\nJobError: no data\n";
+    says(
+        text,
+        &[("TimeoutError", "a"), ("JobError", "no data"), ("KeyError", "'a'")],
+        Some(("/srv/c.py", "fetch")),
+    );
+    assert_eq!(read(&escape(text)).own, 1);
+}
+
+#[test]
+fn the_root_causes_of_a_group_are_in_its_innermost_parts() {
+    let text = "  + Exception Group Traceback (most recent call last):\n  |   File \"/srv/t.py\", line 3, in main\n  |     asyncio.run(x)\n  | ExceptionGroup: outer (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    | Exception Group Traceback (most recent call last):\n    |   File \"/srv/t.py\", line 8, in inner\n    | ExceptionGroup: inner (1 sub-exception)\n    +-+---------------- 1 ----------------\n      | Traceback (most recent call last):\n      |   File \"/srv/t.py\", line 20, in fetch\n      |     x\n      | KeyError: 'price'\n      +------------------------------------\n    +---------------- 2 ----------------\n    | Traceback (most recent call last):\n    |   File \"/srv/t.py\", line 30, in connect\n    |     y\n    | OSError: low\n    | \n    | The above exception was the direct cause of the following exception:\n    | \n    | Traceback (most recent call last):\n    |   File \"/srv/t.py\", line 31, in connect\n    |     y\n    | ConnectionRefusedError: db\n    +---------------- ... ----------------\n    | and 3 more exceptions\n    +------------------------------------\n";
+    says(
+        text,
+        &[
+            ("KeyError", "'price'"),
+            ("OSError", "low"),
+            ("ExceptionGroup", "inner (1 sub-exception)"),
+            ("ConnectionRefusedError", "db"),
+            ("ExceptionGroup", "outer (2 sub-exceptions)"),
+        ],
+        Some(("/srv/t.py", "fetch")),
+    );
+    let escaped = escape(text);
+    let got = read(&escaped);
+    assert_eq!(got.own, 4);
+    assert_eq!(
+        got.others,
+        [Cause {
+            kind: "OSError",
+            value: "low",
+            frame: Some(("/srv/t.py", "connect"))
+        }]
     );
 }
 
@@ -73,10 +111,10 @@ fn a_value_may_have_many_lines() {
 }
 
 #[test]
-fn of_an_exception_group_the_group_counts() {
+fn a_part_of_a_group_that_was_never_raised_failed_where_the_group_did() {
     says(
         "  + Exception Group Traceback (most recent call last):\n  |   File \"t.py\", line 3, in <module>\n  |     raise ExceptionGroup(\"eg\", [ValueError(1)])\n  | ExceptionGroup: eg (1 sub-exception)\n  +-+---------------- 1 ----------------\n    | ValueError: 1\n    +------------------------------------\n",
-        &[("ExceptionGroup", "eg (1 sub-exception)")],
+        &[("ValueError", "1"), ("ExceptionGroup", "eg (1 sub-exception)")],
         Some(("t.py", "<module>")),
     );
 }

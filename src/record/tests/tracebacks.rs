@@ -52,7 +52,7 @@ fn a_traceback_that_belongs_to_no_record_is_an_error() {
     let got = doc_of(b"Traceback (most recent call last):", rest, &rules());
     assert_eq!(got["level"], json!("ERROR"));
     assert_eq!(got["message"], json!("ValueError: bad"));
-    assert_eq!(got["unparsed"], json!(true));
+    assert!(got.get("unparsed").is_none());
     let traceback = got["exception"]["traceback"].as_str().expect("text");
     assert!(
         traceback.starts_with("Traceback (most recent call last):\n  File"),

@@ -319,6 +319,7 @@ impl<'a> Pass<'a> {
             return Ok(());
         };
         self.tailer.want_marks(stream, &mut window);
+        window.rules = self.tailer.intake.continues(&named);
         let mut ended = false;
         loop {
             self.deliver(

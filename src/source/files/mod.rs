@@ -87,8 +87,9 @@ const HURRIED_TICK: Duration = Duration::from_millis(1);
 const CALM: Duration = Duration::from_millis(400);
 /// A file that grew within this time is looked at every tick.
 const ACTIVE: Duration = Duration::from_secs(2);
-/// Complete lines that may belong together wait this long for more.
-const QUIET: Duration = Duration::from_millis(200);
+/// Complete lines that may belong together wait this long for more: what a program writes a second or two apart, as
+/// slow ones do that print a traceback line by line, makes the same records as what it writes at once.
+const QUIET: Duration = Duration::from_millis(2500);
 /// An idle file's descriptor is closed after this time.
 const CLOSE_AFTER: Duration = Duration::from_secs(5);
 /// Descriptors kept for files that are not fragile.

@@ -263,6 +263,7 @@ impl Tailer {
             return Ok(Some(Ok(Taken::Drained)));
         }
         let from = cursor.offset;
+        window.rules = self.intake.continues(stream);
         loop {
             let at = window.position();
             let want = BLOCK.min(usize::try_from(limit.saturating_sub(at)).unwrap_or(BLOCK));

@@ -71,40 +71,84 @@ fn the_beginning_of_a_line_over_the_limit_is_said_to_be_long() {
 }
 
 #[test]
-fn a_traceback_belongs_to_the_line_before_it() {
-    let data = format!("{{\"message\": \"boom\"}}\n{TB}{{\"message\": \"next\"}}\n");
+fn a_traceback_belongs_to_the_error_before_it_and_is_a_record_of_its_own_else() {
+    let data = format!("ERROR:root:boom\n{TB}INFO:root:next\n");
     let (items, _) = all(data.as_bytes(), End::Live);
-    assert_eq!(items.len(), 2);
+    assert_eq!(
+        lines(format!("{{\"level\": \"error\"}}\n{TB}").as_bytes(), End::Quiet).len(),
+        1
+    );
     assert_eq!(items[0].1, format!("\n{}", TB.trim_end()));
+    for other in ["{\"message\": \"boom\"}", "INFO:root:boom", "plain words"] {
+        let data = format!("{other}\n{TB}{{\"message\": \"next\"}}\n");
+        let (items, _) = all(data.as_bytes(), End::Live);
+        assert_eq!(items.len(), 3, "{other}");
+        assert_eq!(format!("{}{}", items[1].0, items[1].1), TB.trim_end(), "{other}");
+    }
 }
 
 #[test]
 fn chained_tracebacks_and_indented_values_stay_together() {
     let chained = format!(
-        "m\n{TB}  more of the value\n\nDuring handling of the above exception, another exception occurred:\n\n{TB}n\n"
+        "ERROR:x:m\n{TB}  more of the value\n\nDuring handling of the above exception, another exception occurred:\n\n{TB}INFO:x:n\n"
     );
-    assert_eq!(lines(chained.as_bytes(), End::Live).len(), 2);
-    let pretty = "m\nTraceback (most recent call last):\n\n  File \"a.py\", line 8, in <module>\n    f()\n    └ <function f>\n\n> File \"a.py\", line 5, in f\n    1/0\n\nZeroDivisionError: division by zero\nn\n";
-    assert_eq!(lines(pretty.as_bytes(), End::Live).len(), 2);
-    let group = "m\n  + Exception Group Traceback (most recent call last):\n  |   File \"a.py\", line 1, in f\n  | ExceptionGroup: two (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    | ValueError: 1\n    +------------------------------------\nn\n";
-    assert_eq!(lines(group.as_bytes(), End::Live).len(), 2);
+    assert_eq!(lines(chained.as_bytes(), End::Quiet).len(), 2);
+    let pretty = "ERROR:x:m\nTraceback (most recent call last):\n\n  File \"a.py\", line 8, in <module>\n    f()\n    └ <function f>\n\n> File \"a.py\", line 5, in f\n    1/0\n\nZeroDivisionError: division by zero\nINFO:x:n\n";
+    assert_eq!(lines(pretty.as_bytes(), End::Quiet).len(), 2);
+    let group = "ERROR:x:m\n  + Exception Group Traceback (most recent call last):\n  |   File \"a.py\", line 1, in f\n  | ExceptionGroup: two (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    | ValueError: 1\n    +------------------------------------\nINFO:x:n\n";
+    assert_eq!(lines(group.as_bytes(), End::Quiet).len(), 2);
 }
 
 #[test]
-fn a_live_line_never_waits_for_company_but_an_open_traceback_does() {
+fn a_live_line_that_nothing_can_follow_never_waits_but_what_may_go_on_does() {
     assert_eq!(lines(b"plain\n", End::Live), ["plain"]);
-    assert_eq!(lines(b"plain\nTrace", End::Live), Vec::<String>::new());
-    assert_eq!(lines(b"plain\nTrain", End::Live), ["plain"]);
+    assert_eq!(lines(b"plain\nTrace", End::Live), ["plain"]);
     assert_eq!(lines(b"{\"text\": 1}\nTrace", End::Live), ["{\"text\": 1}"]);
-    let open = format!("plain\n{TB}");
+    assert_eq!(lines(b"ERROR:x:m\n", End::Live), Vec::<String>::new());
+    assert_eq!(lines(b"ERROR:x:m\n", End::Quiet), ["ERROR:x:m"]);
+    let open = format!("ERROR:x:m\n{TB}");
     assert_eq!(all(open.as_bytes(), End::Live).1.rest, Rest::Open);
     assert_eq!(all(open.as_bytes(), End::Live).1.consumed, 0);
     assert_eq!(lines(open.as_bytes(), End::Quiet).len(), 1);
 }
 
 #[test]
+fn lines_in_utf_16_end_with_both_bytes_of_their_feed() {
+    for order in [Order::Little, Order::Big] {
+        let bytes = |text: &str| -> Vec<u8> {
+            let unit = |u: u16| {
+                if order == Order::Little {
+                    u.to_le_bytes()
+                } else {
+                    u.to_be_bytes()
+                }
+            };
+            text.encode_utf16().flat_map(unit).collect()
+        };
+        let data = bytes("\u{feff}first \u{a05}\r\n失败\n\nlast\n");
+        let mut items = Vec::new();
+        let whole = super::split(&data, 0, 0, End::Final, 1 << 20, &mut items);
+        let texts: Vec<String> = items
+            .iter()
+            .map(|i| record::utf16_text(&data[i.start as usize..i.line_end as usize], order))
+            .collect();
+        assert_eq!(texts, ["first \u{a05}\r", "失败", "last"]);
+        assert_eq!((whole.consumed, whole.nul_bytes, whole.blank_lines), (data.len(), 0, 1));
+        // Also from the second line on, which has no character of ASCII.
+        let from = items[1].start as usize;
+        let mut rest = Vec::new();
+        super::split(&data[from..], from as u64, 0, End::Final, 1 << 20, &mut rest);
+        assert_eq!(rest.len(), 2);
+    }
+}
+
+#[test]
 fn a_traceback_without_end_is_bounded() {
-    let data = format!("m\n{}{}", "Traceback (most recent call last):\n", "    x\n".repeat(100));
+    let data = format!(
+        "ERROR:x:m\n{}{}",
+        "Traceback (most recent call last):\n",
+        "    x\n".repeat(100)
+    );
     let mut items = Vec::new();
     split(data.as_bytes(), 0, 0, End::Live, 60, &mut items);
     assert!(items.iter().all(|i| i.end - i.start <= 60));
@@ -113,13 +157,13 @@ fn a_traceback_without_end_is_bounded() {
 
 #[test]
 fn keys_do_not_depend_on_grouping() {
-    let data = format!("m\n{TB}n\n");
+    let data = format!("ERROR:x:m\n{TB}n\n");
     let mut together = Vec::new();
-    let whole = split(data.as_bytes(), 0, 0, End::Live, 1 << 20, &mut together);
+    let whole = split(data.as_bytes(), 0, 0, End::Quiet, 1 << 20, &mut together);
     let mut apart = Vec::new();
-    let first = split(&data.as_bytes()[..2], 0, 0, End::Live, 1 << 20, &mut apart);
+    let first = split(&data.as_bytes()[..10], 0, 0, End::Quiet, 1 << 20, &mut apart);
     let mut rest = Vec::new();
-    let second = split(&data.as_bytes()[2..], 2, first.chain, End::Live, 1 << 20, &mut rest);
+    let second = split(&data.as_bytes()[10..], 10, first.chain, End::Quiet, 1 << 20, &mut rest);
     assert_eq!(second.chain, whole.chain);
     assert_eq!(apart[0].chain, together[0].chain);
     assert_eq!(rest.last().map(|i| i.chain), together.last().map(|i| i.chain));
@@ -128,6 +172,11 @@ fn keys_do_not_depend_on_grouping() {
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z]{1,12}\n",
+        Just("ERROR:root:bad\n".to_string()),
+        Just("2026-11-30 19:15:12,034 - svc - INFO - x\n".to_string()),
+        Just("java.lang.IllegalStateException: no\n\tat a.B.c(B.java:4)\n".to_string()),
+        Just("panic: x\n\ngoroutine 1 [running]:\nmain.main()\n\t/app/main.go:9 +0x1d\n".to_string()),
+        Just("{\"log\":\"ERROR:root:x\",\"stream\":\"stdout\"}\n".to_string()),
         Just(TB.to_string()),
         Just("{\"text\": 1}\n".to_string()),
         Just("\n".to_string()),

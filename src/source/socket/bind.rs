@@ -182,7 +182,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
 }
 
 /// Number of a group, by name or given as digits.
-fn group_id(name: &str) -> Option<Gid> {
+pub fn group_id(name: &str) -> Option<Gid> {
     if let Ok(id) = name.parse() {
         return Some(Gid::from_raw(id));
     }

@@ -166,7 +166,7 @@ impl Lines {
 /// Joins the lines of a traceback to the record that they follow, as in files, as far as they came together: a line is
 /// acknowledged, and so cannot wait for company.
 fn join_tracebacks(data: &[u8], items: &mut Vec<Item>, max_line: usize) {
-    if items.len() < 2 || !lines::may_hold_traceback(data) {
+    if items.len() < 2 || !lines::may_belong_together(data, items) {
         return;
     }
     let mut groups = Vec::new();
@@ -261,10 +261,10 @@ mod tests {
     #[test]
     fn lines_of_a_traceback_that_came_with_their_record_belong_to_it() {
         let mut lines = Lines::after(0, 0, 200);
-        let text = b"{\"m\":1}\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError: 1\nnext\n";
+        let text = b"ERROR:root:m\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError: 1\nINFO:root:next\n";
         lines.space().extend_from_slice(text);
         let (chunk, _) = lines.take(false);
-        assert_eq!(texts(&chunk), ["{\"m\":1}", "next"]);
+        assert_eq!(texts(&chunk), ["ERROR:root:m", "INFO:root:next"]);
         let [record, next] = chunk.items[..] else { panic!("two") };
         assert!(chunk.data[record.line_end as usize..record.end as usize].ends_with(b"KeyError: 1"));
         assert_eq!((record.offset, next.offset, lines.number), (0, 4, 5));

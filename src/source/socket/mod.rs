@@ -69,7 +69,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::source::{Closed, Cursor, Loss, Stream};
-pub use bind::{BindError, Listener, Peer, bind};
+pub use bind::{BindError, Listener, Peer, bind, group_id};
 pub use lines::OwnedChunk;
 
 /// Connections served at a time.

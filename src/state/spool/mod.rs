@@ -20,8 +20,11 @@
 //! # Operation
 //!
 //! A new process begins a new file, so that nothing is ever appended behind a torn tail. A file whose items are all
-//! done is unlinked, once that is durable: space is given back in steps of [`FILE_BYTES`]. An append that fails is cut
-//! off again.
+//! done is unlinked, once that is durable: space is given back in steps of [`FILE_BYTES`]. An append is written at the
+//! place where the last whole frame ends. One that fails is cut off again, so that its space goes back to a full disk, and
+//! the next attempt writes over whatever is left of it: any number of attempts may fail.
+//!
+//! Batches whose commit failed behind the append are remembered: the attempt that follows does not append them again.
 //!
 //! # Failure
 //!
@@ -38,8 +41,10 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::codec::SpoolMark;
 use super::{Dropped, SpoolId, Spooled, files};
@@ -86,6 +91,8 @@ pub(super) struct Spool {
     reads: VecDeque<Place>,
     /// Files of which everything is done, which go once that is durable.
     finished: Vec<Segment>,
+    /// Batches that stand in the spool although the commit that brought them failed.
+    uncommitted: Vec<Arc<Batch>>,
     encoder: Encoder,
     buffer: Vec<u8>,
 }
@@ -106,6 +113,7 @@ impl Spool {
             next_total: known.next_total.max(known.done_total),
             reads: VecDeque::new(),
             finished: Vec::new(),
+            uncommitted: Vec::new(),
             encoder: Encoder::default(),
             buffer: Vec::new(),
         };
@@ -114,22 +122,24 @@ impl Spool {
         Ok(spool)
     }
 
-    /// The last whole frame there is decides the next id, if the database does not know better.
+    /// The last whole frame there is decides the next id, if the database does not know better. Files behind it may hold
+    /// nothing whole: a full disk leaves them empty, a kill torn.
     fn find_end(&mut self) -> io::Result<()> {
-        let Some(first) = self.segments.list.back().map(|s| s.first) else {
-            return Ok(());
-        };
-        let mut offset = 0;
-        self.next = self.next.max(first);
-        while let Some(found) = self.segments.frame_in(first, offset)? {
-            offset = found.end();
-            self.next = self.next.max(found.head.id + 1);
-            self.next_total = self.next_total.max(found.head.total());
+        let files: Vec<u64> = self.segments.list.iter().map(|s| s.first).collect();
+        for first in files.iter().rev().copied() {
+            let (mut offset, mut last) = (0, None);
+            while let Some(found) = self.segments.frame_in(first, offset)? {
+                offset = found.end();
+                last = Some(found.head);
+            }
+            if let Some(head) = last {
+                self.next = self.next.max(head.id + 1);
+                self.next_total = self.next_total.max(head.total());
+                break;
+            }
         }
-        // The file that a new process begins must not have the name of one that holds only garbage.
-        if offset == 0 && self.next == first {
-            self.next += 1;
-        }
+        // The file that a new process begins must not have the name of one that is there.
+        self.next = self.next.max(files.last().map_or(0, |first| first + 1));
         Ok(())
     }
 
@@ -143,15 +153,16 @@ impl Spool {
             return Ok(());
         };
         self.front.segment = first;
-        while let Some(found) = self.segments.frame_in(first, self.front.offset)? {
-            if !known {
-                // Nothing is known to be missing before the first frame there is.
+        if !known {
+            // Nothing is known to be missing before the first frame there is.
+            if let Some(found) = self.segments.next_frame(first, 0)? {
                 (self.front.id, self.front.total) = (found.head.id.saturating_sub(1), found.head.before);
-                break;
             }
-            if found.head.id > done {
-                break;
-            }
+            return Ok(());
+        }
+        while let Some(found) = self.segments.frame_in(first, self.front.offset)?
+            && found.head.id <= done
+        {
             self.front.offset = found.end();
         }
         self.give_up_files();
@@ -173,26 +184,53 @@ impl Spool {
         self.next_total.saturating_sub(self.front.total)
     }
 
+    /// Items that wait. One may hold no records, but what became known of runs.
+    pub fn items(&self) -> u64 {
+        self.next.saturating_sub(self.front.id + 1)
+    }
+
     /// Bytes on disk of what waits.
     pub fn bytes(&self) -> u64 {
         self.segments.bytes().saturating_sub(self.front.offset)
     }
 
+    /// Appends batches and makes them durable; returns their ids. Those that an attempt appended whose commit failed are
+    /// not appended again. To be followed by [`Spool::committed`] once the whole commit is made.
+    pub fn push(&mut self, batches: &[Arc<Batch>]) -> io::Result<Range<SpoolId>> {
+        let first = self.next;
+        for batch in batches {
+            if !self.uncommitted.iter().any(|known| Arc::ptr_eq(known, batch)) {
+                self.append(batch)?;
+                self.uncommitted.push(Arc::clone(batch));
+            }
+        }
+        if !batches.is_empty() {
+            self.sync()?;
+        }
+        Ok(first..self.next)
+    }
+
+    /// The commit that brought these batches is made. What nobody else holds any more is not going to be tried again.
+    pub fn committed(&mut self, batches: &[Arc<Batch>]) {
+        self.uncommitted
+            .retain(|known| Arc::strong_count(known) > 1 && !batches.iter().any(|b| Arc::ptr_eq(known, b)));
+    }
+
     /// Appends a batch; [`Spool::sync`] makes it durable. On failure nothing is appended.
-    pub fn append(&mut self, batch: &Batch) -> io::Result<SpoolId> {
+    fn append(&mut self, batch: &Batch) -> io::Result<SpoolId> {
         let id = self.next;
         self.encoder.encode(batch, id, self.next_total, &mut self.buffer)?;
         if self.tail.is_none() || self.segments.list.back().is_none_or(|s| s.len >= FILE_BYTES) {
             self.sync()?;
+            self.tail = None;
             self.tail = Some(self.segments.begin(id)?);
         }
-        let (Some(file), Some(segment)) = (self.tail.as_mut(), self.segments.list.back_mut()) else {
+        let (Some(file), Some(segment)) = (self.tail.as_ref(), self.segments.list.back_mut()) else {
             return Err(io::Error::other("the spool has no file"));
         };
-        if let Err(e) = file.write_all(&self.buffer) {
-            // What was written of it would only be skipped; cutting it off gives its space back to a full disk.
-            self.tail = None;
-            self.segments.cut_last();
+        if let Err(e) = files::write_at(file, &self.buffer, segment.len) {
+            // If that fails too, the next attempt writes over it, or the torn end is skipped when it is read.
+            let _ = file.set_len(segment.len);
             return Err(e);
         }
         segment.len += self.buffer.len() as u64;
@@ -203,9 +241,17 @@ impl Spool {
         Ok(id)
     }
 
-    /// Makes everything appended durable.
+    /// Makes everything appended durable. After a failure the kernel may have forgotten what it could not write: nothing
+    /// more goes into that file, and what is uncommitted is appended again.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.tail.as_ref().map_or(Ok(()), File::sync_data)
+        let synced = self.tail.as_ref().map_or(Ok(()), files::sync_data);
+        if synced.is_err() {
+            self.tail = None;
+            self.uncommitted.clear();
+            // The next file may not have this one's name, should nothing have been appended to it.
+            self.next = self.next.max(self.segments.list.back().map_or(0, |s| s.first + 1));
+        }
+        synced
     }
 
     /// The items after `after`, in order, as one batch: at least one, then as many as fit both bounds (bytes of
@@ -218,8 +264,9 @@ impl Spool {
         while place.id + 1 < self.next {
             let Some(found) = self.next_after(place)? else {
                 // Nothing whole is left although more was promised.
-                lost.records += self.next_total.saturating_sub(place.total);
-                place = self.end(place);
+                let missing = self.next_total.saturating_sub(place.total);
+                lost.records += missing;
+                place = self.end(place, missing > 0);
                 break;
             };
             let head = found.head;
@@ -228,8 +275,9 @@ impl Spool {
             if full && !batch.is_empty() {
                 break;
             }
-            if head.id > place.id + 1 {
-                lost.records += head.before.saturating_sub(place.total);
+            let missing = head.before.saturating_sub(place.total);
+            if head.id > place.id + 1 && missing > 0 {
+                lost.records += missing;
                 self.segments.mark_damaged(place.segment, found.segment);
             }
             let before = batch.records();
@@ -262,10 +310,12 @@ impl Spool {
         Ok(None)
     }
 
-    /// The place behind everything; what was promised between is damaged.
-    fn end(&mut self, from: Place) -> Place {
+    /// The place behind everything; where records were promised between, the files are damaged.
+    fn end(&mut self, from: Place, damaged: bool) -> Place {
         let (segment, offset) = self.segments.list.back().map_or((0, 0), |s| (s.first, s.len));
-        self.segments.mark_damaged(from.segment, segment);
+        if damaged {
+            self.segments.mark_damaged(from.segment, segment);
+        }
         Place {
             segment,
             offset,
@@ -282,7 +332,7 @@ impl Spool {
             match self.next_after(place)? {
                 Some(found) if found.head.id <= after => place = Place::behind(&found),
                 Some(_) => break,
-                None => return Ok(self.end(place)),
+                None => return Ok(self.end(place, self.next_total > place.total)),
             }
         }
         Ok(place)
@@ -292,7 +342,8 @@ impl Spool {
     pub fn done(&mut self, id: SpoolId) -> io::Result<bool> {
         let id = id.min(self.next - 1);
         if id <= self.front.id {
-            return Ok(false);
+            // What could not be unlinked then is tried again.
+            return Ok(!self.finished.is_empty());
         }
         self.front = self.place_after(id)?;
         self.front.id = id;

@@ -82,9 +82,13 @@ impl Segments {
         self.list.iter().map(|s| s.len).sum()
     }
 
-    /// Begins the file whose first item will be `first`.
+    /// Begins the file whose first item will be `first`. A file of that name which is not listed was left by an attempt
+    /// that failed; nothing was promised of it.
     pub fn begin(&mut self, first: u64) -> io::Result<File> {
-        let file = files::create_private(&self.path(first))?;
+        if self.list.iter().any(|s| s.first == first) {
+            return Err(io::Error::other(format!("the spool has a file {first} already")));
+        }
+        let file = files::create_or_empty(&self.path(first))?;
         files::sync_dir(&self.dir)?;
         self.list.push_back(Segment {
             first,
@@ -92,17 +96,6 @@ impl Segments {
             damaged: false,
         });
         Ok(file)
-    }
-
-    /// Cuts the last file off where it is known to be good.
-    pub fn cut_last(&self) {
-        if let Some(last) = self.list.back() {
-            // If that fails too, the torn end is skipped when it is read.
-            let _ = File::options()
-                .write(true)
-                .open(self.path(last.first))
-                .and_then(|f| f.set_len(last.len));
-        }
     }
 
     /// Takes the first file off the list; it still lies in the directory.

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{cursor, entry, open};
-use crate::state::compact::{finish, worthwhile};
+use crate::state::compact::{finish, swap, worthwhile};
 use crate::state::{Change, files};
 
 /// A state that knows stream 1 at this offset, closed.
@@ -106,4 +106,36 @@ fn a_grown_database_shrinks_when_it_is_compacted_and_keeps_everything() {
     let (_, loaded) = open(dir.path());
     assert_eq!(loaded.runs, [("kept".to_owned(), vec![1; 10_000])]);
     assert_eq!((loaded.streams.to_vec()[0].1, loaded.recovered), (cursor(10), None));
+}
+
+#[test]
+fn a_swap_whose_second_half_fails_however_often_leaves_the_state_that_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    state_at(dir.path(), 5);
+    let state = dir.path().join("state");
+    for _ in 0..4 {
+        // The copy is not there: it cannot take the place.
+        assert!(swap(&state, &dir.path().join("state.new")).is_err());
+        assert_eq!(offset(dir.path()), 5);
+    }
+}
+
+#[test]
+fn a_commit_behind_half_a_compaction_finds_the_state_and_not_an_empty_one() {
+    let dir = tempfile::tempdir().unwrap();
+    state_at(dir.path(), 5);
+    let (state, _) = open(dir.path());
+    // As after a swap that failed twice: nothing is in its place, and the database is closed.
+    let place = dir.path().join("state");
+    state.lock().db.take().unwrap().close();
+    fs::rename(&place, dir.path().join("state.old")).unwrap();
+    let change = Change {
+        cursors: vec![(2, cursor(7))],
+        remember: vec![entry(2)],
+        ..Change::default()
+    };
+    state.commit(&change, true).unwrap();
+    drop(state);
+    let (_, loaded) = open(dir.path());
+    assert_eq!(loaded.streams.to_vec(), [(entry(1), cursor(5)), (entry(2), cursor(7))]);
 }

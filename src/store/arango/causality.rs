@@ -4,8 +4,13 @@
 //! key, fingerprint, execution, words of an exception, words of a message. None of them uses the search view, which
 //! shows a document about a second late. A fix that is tied already is left alone when its batch is repeated: the open
 //! errors of today are not its business.
+//!
+//! A query that cannot finish holds up nothing: its fix is postponed, comes again by itself, and becomes a dead letter
+//! after [`ATTEMPTS`], from where it can be delivered when the server does better.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,10 +18,10 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::cursor::{QueryOptions, text};
 use super::deliver::{Load, Memory, deliver};
-use super::errors::Error;
+use super::errors::{Class, Error};
 use crate::record::format_time;
 use crate::store::edges::{self, Edge, FixedError};
-use crate::store::{Batch, Docs, Fix, LOG_CAUSALITY, LOG_EVENTS, Rejected, WriteError};
+use crate::store::{Batch, Docs, FIXES, Fix, LOG_CAUSALITY, LOG_EVENTS, Rejected, WriteError};
 
 pub const TIED: &str = include_str!("queries/fix_tied.aql");
 pub const BY_KEY: &str = include_str!("queries/fix_by_key.aql");
@@ -25,6 +30,7 @@ pub const BY_EXECUTION: &str = include_str!("queries/fix_by_execution.aql");
 pub const BY_TEXT: &str = include_str!("queries/fix_by_text.aql");
 pub const NEWEST_OPEN: &str = include_str!("queries/fix_newest_open.aql");
 pub const RESOLVE: &str = include_str!("queries/fix_resolve.aql");
+pub const WAITING: &str = include_str!("queries/fixes_waiting.aql");
 pub const UNMATCHED: &str = include_str!("queries/fix_unmatched.aql");
 
 /// What became of the edges of a batch.
@@ -32,43 +38,238 @@ pub const UNMATCHED: &str = include_str!("queries/fix_unmatched.aql");
 pub struct Written {
     pub rejected: Vec<Rejected>,
     pub fixes_unmatched: u64,
+    /// Fixes that are to be written again later.
+    pub postponed: Batch,
+}
+
+/// How often the queries of one fix may fail before it is a dead letter.
+pub const ATTEMPTS: u32 = 4;
+
+/// How often they may fail for a passing reason before that counts as well.
+const PASSING: u32 = 2;
+
+/// The server ends a query of a fix after this time: with its index each takes milliseconds.
+const RUNTIME: Duration = Duration::from_secs(10);
+
+/// Fixes that are remembered as unfinished at most.
+const REMEMBERED: usize = 10_000;
+
+/// Fixes whose queries failed, and how often.
+#[derive(Default)]
+pub struct Unfinished(Mutex<HashMap<String, u32>>);
+
+/// What is to become of a fix whose query failed.
+enum Verdict {
+    /// The whole batch comes again: the server is away, or wants a person.
+    Batch(WriteError),
+    /// This fix comes again by itself.
+    Postponed,
+    Refused(Rejected),
+}
+
+impl Unfinished {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judge(&self, fix: &Fix, error: Error) -> Verdict {
+        let (own, num) = match &error {
+            // Beyond its time, its memory, or what the server understands: the query's own fault.
+            Error::Api(e) => (
+                matches!(e.num, Some(1500 | 32)) || matches!(e.class(), Class::Caller | Class::Broken | Class::Unknown),
+                e.num,
+            ),
+            _ => (false, None),
+        };
+        let operator = matches!(&error, Error::Api(e) if e.class() == Class::Operator);
+        let mut known = self.lock();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        let failed = known.entry(fix.key.clone()).or_default();
+        if operator || !own && *failed < PASSING {
+            *failed += u32::from(!operator);
+            return Verdict::Batch(failed_write(error));
+        }
+        *failed += 1;
+        if *failed < ATTEMPTS + if own { 0 } else { PASSING } {
+            tracing::warn!(
+                key = fix.key,
+                "a fix is tried again later, its error was not found in time: {error}"
+            );
+            return Verdict::Postponed;
+        }
+        known.remove(&fix.key);
+        Verdict::Refused(Rejected {
+            collection: FIXES.to_owned(),
+            key: fix.key.clone(),
+            reason: format!("the error that it fixes could not be looked up, {ATTEMPTS} times: {error}"),
+            error_num: num,
+            record: serde_json::to_string(fix).unwrap_or_default(),
+        })
+    }
+
+    fn finished(&self, fix: &Fix) {
+        let mut known = self.lock();
+        if !known.is_empty() {
+            known.remove(&fix.key);
+        }
+    }
 }
 
 /// Writes the relations and fixes of a batch whose events are stored already.
-pub async fn write(client: &Client, memory: &Memory, batch: &Batch) -> Result<Written, WriteError> {
+pub async fn write(
+    client: &Client,
+    memory: &Memory,
+    batch: &Batch,
+    unfinished: &Unfinished,
+) -> Result<Written, WriteError> {
     let mut written = Written::default();
-    if batch.fixes.is_empty() && batch.relations.is_empty() {
+    // A question that cannot be answered now must not hold up what is to be delivered; the next errors ask again.
+    let waiting = match batch.has_errors() {
+        true => waiting(client).await.unwrap_or_else(|e| {
+            tracing::warn!("fixes that wait for their error were not looked at: {e}");
+            Vec::new()
+        }),
+        false => Vec::new(),
+    };
+    if batch.fixes.is_empty() && batch.relations.is_empty() && waiting.is_empty() {
         return Ok(written);
     }
     let mut docs = Docs::default();
-    let mut resolved: Vec<(FixedError, &Fix)> = Vec::new();
+    let mut found: Vec<(FixedError, &Fix)> = Vec::new();
+    let tied = tie_waiting(client, &waiting, &mut docs).await;
     for relation in &batch.relations {
         push(&mut docs, &edges::edge(relation));
     }
     for fix in &batch.fixes {
-        if is_tied(client, fix).await.map_err(failed)? {
-            continue;
-        }
-        let error = find(client, fix).await.map_err(failed)?;
-        mark_unmatched(client, fix, error.is_none()).await.map_err(failed)?;
-        match error {
-            None => written.fixes_unmatched += 1,
-            Some(error) => {
-                push(&mut docs, &edges::fixed_by(&error, fix));
-                resolved.push((error, fix));
+        match seek(client, fix).await {
+            Ok(Sought::Tied) => unfinished.finished(fix),
+            Ok(Sought::Nothing) => {
+                unfinished.finished(fix);
+                written.fixes_unmatched += 1;
             }
+            Ok(Sought::Error(error)) => found.push((error, fix)),
+            Err(e) => written.judged(unfinished.judge(fix, e), fix)?,
         }
     }
     // Marks before the edge: once the edge stands, a repetition takes the fix for done.
-    for (error, fix) in resolved {
-        resolve(client, &error, fix).await.map_err(failed)?;
+    for (error, fix) in found {
+        match resolve(client, &error, fix).await {
+            Ok(()) => {
+                unfinished.finished(fix);
+                push(&mut docs, &edges::fixed_by(&error, fix));
+            }
+            Err(e) => written.judged(unfinished.judge(fix, e), fix)?,
+        }
     }
-    written.rejected = deliver(client, memory, LOG_CAUSALITY, Load::Own(Arc::new(docs))).await?;
+    let refused = deliver(client, memory, LOG_CAUSALITY, Load::Own(Arc::new(docs))).await?;
+    written.rejected.extend(refused);
+    for fix in tied {
+        if let Err(e) = mark_unmatched(client, fix, false).await {
+            tracing::warn!(
+                key = fix.key,
+                "a fix that was tied to its error still counts as waiting: {e}"
+            );
+        }
+    }
     Ok(written)
 }
 
-fn failed(error: Error) -> WriteError {
+impl Written {
+    fn judged(&mut self, verdict: Verdict, fix: &Fix) -> Result<(), WriteError> {
+        match verdict {
+            Verdict::Batch(e) => return Err(e),
+            Verdict::Postponed => self.postponed.fixes.push(fix.clone()),
+            Verdict::Refused(rejected) => self.rejected.push(rejected),
+        }
+        Ok(())
+    }
+}
+
+/// What was found for a fix.
+enum Sought {
+    /// It was tied before.
+    Tied,
+    Nothing,
+    Error(FixedError),
+}
+
+async fn seek(client: &Client, fix: &Fix) -> Result<Sought, Error> {
+    if is_tied(client, fix).await? {
+        return Ok(Sought::Tied);
+    }
+    let error = find(client, fix).await?;
+    mark_unmatched(client, fix, error.is_none()).await?;
+    Ok(error.map_or(Sought::Nothing, Sought::Error))
+}
+
+/// Ties fixes that came before their error to it; returns those that wait no longer once what is in `docs` is stored.
+/// One that cannot be tied now waits on.
+async fn tie_waiting<'a>(client: &Client, waiting: &'a [Fix], docs: &mut Docs) -> Vec<&'a Fix> {
+    let mut tied = Vec::new();
+    for fix in waiting {
+        let outcome = async {
+            if is_tied(client, fix).await? {
+                return Ok(true);
+            }
+            let Some(error) = find(client, fix).await? else {
+                return Ok(false);
+            };
+            // Marks before the edge: once the edge stands, a repetition takes the fix for done.
+            resolve(client, &error, fix).await?;
+            push(docs, &edges::fixed_by(&error, fix));
+            Ok::<bool, Error>(true)
+        };
+        match outcome.await {
+            Ok(true) => tied.push(fix),
+            Ok(false) => {}
+            Err(e) => tracing::warn!(key = fix.key, "a fix that waits for its error was not looked at: {e}"),
+        }
+    }
+    tied
+}
+
+/// A fix as its event tells it.
+#[derive(Deserialize)]
+struct Waiting {
+    key: String,
+    time: String,
+    execution_id: String,
+    script_name: Option<String>,
+    target: String,
+    description: String,
+    rationale: String,
+}
+
+/// Fixes that came before their error.
+async fn waiting(client: &Client) -> Result<Vec<Fix>, Error> {
+    let options = QueryOptions::default();
+    let (rows, _) = client.rows::<_, Waiting>(text(WAITING), &json!({}), &options).await?;
+    let some = |text: String| Some(text).filter(|t| !t.is_empty());
+    Ok(rows
+        .into_iter()
+        .map(|w| Fix {
+            key: w.key,
+            time: crate::store::runs::parse_time(&w.time).unwrap_or_default(),
+            execution_id: w.execution_id,
+            script_name: w.script_name,
+            target: some(w.target),
+            description: w.description,
+            rationale: some(w.rationale),
+        })
+        .collect())
+}
+
+fn failed_write(error: Error) -> WriteError {
     error.into_write_error("fixes")
+}
+
+fn options() -> QueryOptions {
+    QueryOptions {
+        max_runtime: RUNTIME,
+        ..QueryOptions::default()
+    }
 }
 
 fn push(docs: &mut Docs, edge: &Edge) {
@@ -79,9 +280,7 @@ fn push(docs: &mut Docs, edge: &Edge) {
 
 async fn is_tied(client: &Client, fix: &Fix) -> Result<bool, Error> {
     let binds = json!({"own": format!("{LOG_EVENTS}/{}", fix.key)});
-    let (rows, _) = client
-        .rows::<_, bool>(text(TIED), &binds, &QueryOptions::default())
-        .await?;
+    let (rows, _) = client.rows::<_, bool>(text(TIED), &binds, &options()).await?;
     Ok(!rows.is_empty())
 }
 
@@ -97,9 +296,7 @@ struct Found {
 }
 
 async fn one(client: &Client, query: &str, binds: Value) -> Result<Option<FixedError>, Error> {
-    let (rows, _) = client
-        .rows::<_, Found>(text(query), &binds, &QueryOptions::default())
-        .await?;
+    let (rows, _) = client.rows::<_, Found>(text(query), &binds, &options()).await?;
     Ok(rows.into_iter().next().map(|f| FixedError {
         key: f.key,
         fingerprint: f.fingerprint,
@@ -128,7 +325,8 @@ async fn find(client: &Client, fix: &Fix) -> Result<Option<FixedError>, Error> {
     if let Some(error) = one(client, BY_FINGERPRINT, json!({"target": target, "time": time})).await? {
         return Ok(Some(error));
     }
-    for ends in [false, true] {
+    // Clocks of two hosts need not agree: an execution means its last error, whenever that was.
+    for (ends, time) in [(false, time.as_str()), (true, &time), (false, LATEST)] {
         let binds = json!({"target": target, "time": time, "ends": ends});
         if let Some(error) = one(client, BY_EXECUTION, binds).await? {
             return Ok(Some(error));
@@ -143,6 +341,9 @@ async fn find(client: &Client, fix: &Fix) -> Result<Option<FixedError>, Error> {
     }
     Ok(None)
 }
+
+/// Later than any event.
+const LATEST: &str = "9999-12-31T23:59:59.999999Z";
 
 /// A pattern that finds the words of `text` one after the other, whatever stands between them; `None` if it has none.
 #[must_use]
@@ -163,7 +364,7 @@ pub fn phrase(text: &str) -> Option<String> {
 
 async fn mark_unmatched(client: &Client, fix: &Fix, unmatched: bool) -> Result<(), Error> {
     let binds = json!({"key": fix.key, "unmatched": unmatched.then_some(true)});
-    client.change_with(UNMATCHED, &binds).await.map(|_| ())
+    client.change_with(UNMATCHED, &binds, &options()).await.map(|_| ())
 }
 
 async fn resolve(client: &Client, error: &FixedError, fix: &Fix) -> Result<(), Error> {
@@ -172,7 +373,7 @@ async fn resolve(client: &Client, error: &FixedError, fix: &Fix) -> Result<(), E
         // Never null: that would be every event without a fingerprint.
         "fingerprint": error.fingerprint.as_deref().unwrap_or(""), "script": error.script_name,
     });
-    client.change_with(RESOLVE, &binds).await.map(|_| ())
+    client.change_with(RESOLVE, &binds, &options()).await.map(|_| ())
 }
 
 #[cfg(test)]

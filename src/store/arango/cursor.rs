@@ -14,7 +14,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::client::{Client, Request};
+use super::client::{Answer, Client, Request};
 use super::errors::{ApiError, Error};
 
 /// How long the server keeps the rest of a result that nobody fetches: a reader may stop for a while. The default of a
@@ -172,7 +172,7 @@ impl Client {
         let timeout = self.patience(options);
         request.timeout = Some(timeout);
         let answer = self.send(request).await?;
-        let reply: Reply<T> = answer.json()?;
+        let reply: Reply<T> = self.page(&answer).await?;
         let mut cursor = Cursor {
             client: self,
             endpoint: answer.endpoint,
@@ -184,6 +184,33 @@ impl Client {
         };
         cursor.first = Some(cursor.take(reply));
         Ok(cursor)
+    }
+
+    /// The page in an answer. Where it cannot be read nobody asks for the next one: the server is told so.
+    async fn page<T: DeserializeOwned>(&self, answer: &Answer) -> Result<Reply<T>, Error> {
+        let error = match answer.json() {
+            Ok(reply) => return Ok(reply),
+            Err(e) => e,
+        };
+        let bare: Result<Reply<IgnoredAny>, _> = answer.json();
+        if let Ok(Reply {
+            has_more: true,
+            id: Some(id),
+            ..
+        }) = bare
+        {
+            self.end_cursor(&id, answer.endpoint).await;
+        }
+        Err(error)
+    }
+
+    async fn end_cursor(&self, id: &str, endpoint: usize) {
+        let path = ["_api", "cursor", id];
+        let mut request = Request::new(Method::DELETE, &path);
+        request.pinned = Some(endpoint);
+        if let Err(e) = self.send(request).await {
+            tracing::debug!(error = %e, "cursor not closed");
+        }
     }
 
     /// Runs a query to its end and returns all rows. For results that are small by nature.
@@ -224,8 +251,12 @@ impl Client {
     }
 
     /// [`Client::change`] with a query file and its bind values.
-    pub async fn change_with<B: Serialize + Sync>(&self, file: &str, binds: &B) -> Result<Stats, Error> {
-        let options = QueryOptions::default();
+    pub async fn change_with<B: Serialize + Sync>(
+        &self,
+        file: &str,
+        binds: &B,
+        options: &QueryOptions,
+    ) -> Result<Stats, Error> {
         let wish = Wish {
             query: text(file),
             bind_vars: binds,
@@ -237,7 +268,7 @@ impl Client {
                 ..WishOptions::default()
             },
         };
-        self.change(json(&wish)?, &options).await
+        self.change(json(&wish)?, options).await
     }
 
     /// How long to wait for an answer to a query: a second more than the server grants itself, since its own verdict is
@@ -280,7 +311,8 @@ impl<T: DeserializeOwned> Cursor<'_, T> {
         // Not gone on failure: a page that was lost on the way cannot be asked for again without `allowRetry`, so the
         // cursor ends here, and says why.
         self.id = None;
-        let reply: Reply<T> = self.client.send(request).await?.json()?;
+        let answer = self.client.send(request).await?;
+        let reply: Reply<T> = self.client.page(&answer).await?;
         let page = self.take(reply);
         Ok(Some(page))
     }
@@ -288,12 +320,7 @@ impl<T: DeserializeOwned> Cursor<'_, T> {
     /// Tells the server that no more is wanted. Failing is harmless: the cursor's time to live ends it.
     pub async fn close(mut self) {
         if let Some(id) = self.id.take() {
-            let path = ["_api", "cursor", id.as_str()];
-            let mut request = Request::new(Method::DELETE, &path);
-            request.pinned = Some(self.endpoint);
-            if let Err(e) = self.client.send(request).await {
-                tracing::debug!(error = %e, "cursor not closed");
-            }
+            self.client.end_cursor(&id, self.endpoint).await;
         }
     }
 

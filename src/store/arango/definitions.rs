@@ -58,6 +58,17 @@ pub struct Collection {
     pub shards: u32,
 }
 
+/// How far the making of the schema goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Says what it would do.
+    Dry,
+    /// Creates what is missing, and says what differs.
+    Missing,
+    /// Creates what is missing and changes what differs.
+    All,
+}
+
 /// A persistent index.
 pub struct Index {
     pub collection: &'static str,
@@ -78,7 +89,7 @@ const fn index(collection: &'static str, name: &'static str, fields: &'static [&
 }
 
 /// Names are part of the interface (`collection/index` in the report of `init`).
-pub const INDEXES: [Index; 18] = [
+pub const INDEXES: [Index; 19] = [
     index(LOG_EVENTS, "execution_time", &["execution_id", "timestamp"]),
     index(LOG_EVENTS, "level_time", &["level", "timestamp"]),
     index(LOG_EVENTS, "script_time", &["script_name", "timestamp"]),
@@ -87,6 +98,11 @@ pub const INDEXES: [Index; 18] = [
     Index {
         sparse: true,
         ..index(LOG_EVENTS, "fingerprint", &["fingerprint", "timestamp"])
+    },
+    // Fixes, and which of them wait for their error. Sparse: few events are of a kind.
+    Index {
+        sparse: true,
+        ..index(LOG_EVENTS, "event", &["event", "timestamp"])
     },
     // Retention counts from here.
     index(LOG_EVENTS, "ingested", &["ingested_at"]),
@@ -154,7 +170,7 @@ pub fn collections(settings: &config::Arangodb) -> Vec<Collection> {
             name: LOG_CAUSALITY,
             edges: true,
             rule: causality(),
-            shards: 1,
+            shards: settings.shards.max(1),
         },
         document(LEASES, leases(), 1),
     ];

@@ -97,11 +97,36 @@ impl AsRef<[u8]> for Load {
 pub struct Memory {
     /// The server refused a body of twice this size; 0 while it refused none.
     limit: AtomicUsize,
+    /// Requests that passed since.
+    passed: AtomicUsize,
     /// First keys of batches that failed in an unknown way, with the number of attempts.
     trouble: Mutex<Vec<(String, u32)>>,
 }
 
+/// After so many requests that passed a larger one is tried: the proxy that refused it may be gone.
+const TRIED_AGAIN: usize = 64;
+
+/// A limit beyond this is none: no batch is so large.
+const NO_LIMIT: usize = 64 << 20;
+
 impl Memory {
+    /// A body of `bytes` was refused for its size.
+    fn too_large(&self, bytes: usize) {
+        self.limit.store((bytes / 2).max(1024), Ordering::Relaxed);
+        self.passed.store(0, Ordering::Relaxed);
+    }
+
+    /// A request passed.
+    fn passed(&self) {
+        let limit = self.limit.load(Ordering::Relaxed);
+        if limit == 0 || self.passed.fetch_add(1, Ordering::Relaxed) + 1 < TRIED_AGAIN {
+            return;
+        }
+        self.passed.store(0, Ordering::Relaxed);
+        let more = if limit >= NO_LIMIT { 0 } else { limit * 2 };
+        self.limit.store(more, Ordering::Relaxed);
+    }
+
     fn attempts(&self, key: &str) -> u32 {
         let trouble = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         trouble.iter().find(|(k, _)| k == key).map_or(0, |(_, n)| *n)
@@ -240,10 +265,11 @@ impl Delivery<'_> {
     async fn send(&mut self, range: &Range<usize>) -> Result<Next, WriteError> {
         match self.post(range, QUIET).await {
             Ok(answer) if answer.body.as_ref() == b"{}" => {
+                self.memory.passed();
                 self.stored += range.len();
                 return Ok(Next::Done);
             }
-            Ok(_) => {}
+            Ok(_) => self.memory.passed(),
             Err(e) => return self.refused(range, e).await,
         }
         match self.post(range, TELLING).await {
@@ -269,9 +295,7 @@ impl Delivery<'_> {
             Class::Halve => {
                 if api.status == 413 {
                     // A size that is refused once need not be sent again.
-                    self.memory
-                        .limit
-                        .store((self.load.bytes(range) / 2).max(1024), Ordering::Relaxed);
+                    self.memory.too_large(self.load.bytes(range));
                 }
                 if !alone {
                     return Ok(Next::Split);

@@ -48,6 +48,7 @@ pub use client::Client;
 pub use cursor::{Cursor, Plan, QueryOptions, Stats, Warning};
 pub use errors::{ApiError, Error};
 
+use self::definitions::Mode;
 use self::deliver::{Load, Memory, deliver};
 use super::{AGENT_LEARNINGS, AGENT_MEMORIES, Batch, LOG_EVENTS, Report, SCRIPT_RUNS, SchemaObject, Sink, WriteError};
 use crate::config;
@@ -60,6 +61,8 @@ pub struct Arango {
     memory: Memory,
     /// Batches in flight at the same time often tell of the same runs; one after the other they do not collide.
     runs: tokio::sync::Mutex<()>,
+    /// Fixes whose queries could not be finished.
+    unfinished: causality::Unfinished,
     /// Something was confirmed since the last barrier.
     unsynced: AtomicBool,
 }
@@ -75,6 +78,7 @@ impl Arango {
             settings: settings.clone(),
             memory: Memory::default(),
             runs: tokio::sync::Mutex::default(),
+            unfinished: causality::Unfinished::default(),
             unsynced: AtomicBool::new(false),
         })
     }
@@ -115,11 +119,10 @@ impl Arango {
     }
 }
 
-impl Sink for Arango {
-    async fn write(&self, batch: &Arc<Batch>) -> Result<Report, WriteError> {
+impl Arango {
+    async fn write_all(&self, batch: &Arc<Batch>) -> Result<Report, WriteError> {
         let events = deliver(&self.client, &self.memory, LOG_EVENTS, Load::Events(Arc::clone(batch)));
         let (events, runs) = tokio::join!(events, self.write_runs(batch));
-        self.unsynced.store(true, Ordering::Relaxed);
         let mut rejected = events?;
         let stored = (batch.events.len() - rejected.len().min(batch.events.len())) as u64;
         rejected.extend(runs?);
@@ -128,14 +131,25 @@ impl Sink for Arango {
         rejected.extend(deliver(&self.client, &self.memory, AGENT_LEARNINGS, load).await?);
         let load = Load::Memories(Arc::clone(batch));
         rejected.extend(deliver(&self.client, &self.memory, AGENT_MEMORIES, load).await?);
-        let edges = causality::write(&self.client, &self.memory, batch).await?;
+        let edges = causality::write(&self.client, &self.memory, batch, &self.unfinished).await?;
         rejected.extend(edges.rejected);
         Ok(Report {
             stored,
             known: 0,
             fixes_unmatched: edges.fixes_unmatched,
+            postponed: edges.postponed,
             rejected,
         })
+    }
+}
+
+impl Sink for Arango {
+    async fn write(&self, batch: &Arc<Batch>) -> Result<Report, WriteError> {
+        let written = self.write_all(batch).await;
+        // Behind everything: a barrier that came in between knows nothing of what followed. Also after an error, which may
+        // hide what was stored.
+        self.unsynced.store(true, Ordering::Release);
+        written
     }
 
     /// Availability needs no login and tells overload, start-up and read-only mode. Then an array of no events goes the
@@ -157,13 +171,18 @@ impl Sink for Arango {
     }
 
     async fn ensure_schema(&self, dry: bool) -> Result<Vec<SchemaObject>, WriteError> {
-        schema::ensure(&self.client, &self.settings, dry).await
+        let mode = if dry { Mode::Dry } else { Mode::All };
+        schema::ensure(&self.client, &self.settings, mode).await
+    }
+
+    async fn create_missing(&self) -> Result<Vec<SchemaObject>, WriteError> {
+        schema::ensure(&self.client, &self.settings, Mode::Missing).await
     }
 
     /// An answer means that the server has the batch in its log, not that the log is on its disk. Asking for a sync with
     /// each batch would cost the server dearly; a moment later it has done it anyway.
     async fn durable_barrier(&self) -> Result<(), WriteError> {
-        if self.unsynced.swap(false, Ordering::Relaxed) {
+        if self.unsynced.swap(false, Ordering::AcqRel) {
             tokio::time::sleep(SYNCED_AFTER).await;
         }
         Ok(())

@@ -6,7 +6,8 @@
 //! added. What cannot be changed on a living object (shards, the kind of a collection, a view's sort order) is left as
 //! it is; a document collection where edges are needed is an error.
 //!
-//! No document is written. With `dry` nothing is.
+//! No document is written. With [`Mode::Dry`] nothing is, and with [`Mode::Missing`] nothing that exists is changed: a
+//! stricter rule or another index is an operator's, until they say `init`.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, Request, Scope};
-use super::definitions::{self, Collection, GRAPH, INDEXES, Index, LOG_EMBEDDINGS, VIEW};
+use super::definitions::{self, Collection, GRAPH, INDEXES, Index, LOG_EMBEDDINGS, Mode, VIEW};
 use super::errors::Error;
 use super::{vector, words};
 use crate::config;
@@ -27,11 +28,12 @@ pub const OLDEST: (u32, u32, u32) = (3, 12, 4);
 const PATIENT: Duration = Duration::from_secs(120);
 
 /// Creates or upgrades everything; see the module.
-pub async fn ensure(client: &Client, settings: &config::Arangodb, dry: bool) -> Result<Vec<SchemaObject>, WriteError> {
+pub async fn ensure(client: &Client, settings: &config::Arangodb, mode: Mode) -> Result<Vec<SchemaObject>, WriteError> {
     let mut work = Work {
         client,
         settings,
-        dry,
+        dry: mode == Mode::Dry,
+        changes: mode == Mode::All,
         nothing_there: false,
         server: String::new(),
         done: Vec::new(),
@@ -69,6 +71,8 @@ struct Work<'a> {
     client: &'a Client,
     settings: &'a config::Arangodb,
     dry: bool,
+    /// What differs is changed.
+    changes: bool,
     /// The database does not exist, and a dry run will not make it: all is to be created.
     nothing_there: bool,
     /// Its version, or nothing where it keeps that to itself.
@@ -94,7 +98,7 @@ impl Work<'_> {
         self.done.push(SchemaObject {
             name,
             action,
-            dry: self.dry,
+            dry: self.dry || action == SchemaAction::Updated && !self.changes,
         });
     }
 
@@ -251,7 +255,7 @@ impl Work<'_> {
         } else {
             SchemaAction::Updated
         };
-        if !change.is_empty() && !self.dry {
+        if !change.is_empty() && self.changes {
             self.make(Method::PUT, &path, "", &Value::Object(change)).await?;
         }
         self.report(want.name, action);
@@ -275,7 +279,7 @@ impl Work<'_> {
                 // The same under another name serves as well: the server makes no second one.
                 None if have.iter().any(|i| same_index(want, i)) => SchemaAction::Unchanged,
                 Some(other) => {
-                    if !self.dry {
+                    if self.changes {
                         self.drop_index(collection, other).await?;
                         self.make_index(want, &query).await?;
                     }
@@ -355,11 +359,15 @@ impl Work<'_> {
         let same = have
             .as_ref()
             .is_none_or(|h| contains(&words::bare(h.get("links").unwrap_or(&Value::Null)), &links));
-        if !same && !self.dry {
+        let unlinked = have
+            .as_ref()
+            .and_then(|h| h.get("links")?.as_object())
+            .is_none_or(serde_json::Map::is_empty);
+        if !same && !self.dry && (self.changes || unlinked) {
             let links = definitions::new_links();
             self.make(Method::PATCH, &path, "", &json!({"links": links})).await?;
         }
-        let action = match (created, same) {
+        let action = match (created || unlinked && !same && !self.dry, same) {
             (true, _) => SchemaAction::Created,
             (false, true) => SchemaAction::Unchanged,
             (false, false) => SchemaAction::Updated,
@@ -389,7 +397,7 @@ impl Work<'_> {
         let action = match ours {
             Some(e) if contains(e, &want) => SchemaAction::Unchanged,
             Some(_) => {
-                if !self.dry {
+                if self.changes {
                     let path = ["_api", "gharial", GRAPH, "edge", LOG_CAUSALITY];
                     self.make(Method::PUT, &path, "", &want).await?;
                 }
@@ -400,7 +408,7 @@ impl Work<'_> {
                     self.make(Method::POST, &["_api", "gharial", GRAPH, "edge"], "", &want)
                         .await?;
                 }
-                SchemaAction::Updated
+                SchemaAction::Created
             }
         };
         self.report(GRAPH, action);

@@ -14,7 +14,7 @@ use super::client::Request;
 use super::cursor::{QueryOptions, text};
 use super::definitions;
 use super::errors::{Class, Error};
-use crate::store::WriteError;
+use crate::store::{Fill, WriteError};
 
 pub const LEASE: &str = include_str!("queries/lease.aql");
 
@@ -41,11 +41,15 @@ impl Arango {
         }
     }
 
-    /// Bytes that the collections and their indexes take, and how many the server's edition allows, if it is limited.
+    /// How full the server is, where its edition is limited. Servers from 3.12.5 on tell it themselves; of older ones, and
+    /// where the user may not ask, it is what our collections and their indexes take.
     ///
     /// # Errors
     /// As for writing.
-    pub async fn size(&self) -> Result<(u64, Option<u64>), WriteError> {
+    pub async fn fill(&self) -> Result<Option<Fill>, WriteError> {
+        if let Some(told) = self.license().await? {
+            return Ok(told);
+        }
         #[derive(Deserialize)]
         struct Version {
             license: Option<String>,
@@ -67,6 +71,9 @@ impl Arango {
         }
         let answer = self.client.send(Request::get(&["_api", "version"])).await;
         let version: Version = answer.and_then(|a| a.json()).map_err(failed)?;
+        if version.license.as_deref() != Some("community") {
+            return Ok(None);
+        }
         let mut bytes = 0u64;
         for collection in definitions::collections(&self.settings) {
             let path = ["_api", "collection", collection.name, "figures"];
@@ -75,8 +82,52 @@ impl Arango {
             bytes = bytes.saturating_add(reply.figures.documents_size);
             bytes = bytes.saturating_add(reply.figures.indexes.size);
         }
-        let community = version.license.as_deref() == Some("community");
-        Ok((bytes, community.then_some(COMMUNITY_BYTES)))
+        Ok(Some(Fill {
+            bytes,
+            limit: COMMUNITY_BYTES,
+            over: None,
+        }))
+    }
+
+    /// What the server says of its licence; `None` where it does not say how full it is.
+    async fn license(&self) -> Result<Option<Option<Fill>>, WriteError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct License {
+            disk_usage: Option<DiskUsage>,
+            features: Option<serde::de::IgnoredAny>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct DiskUsage {
+            bytes_used: u64,
+            bytes_limit: u64,
+            limit_reached: bool,
+            seconds_until_read_only: i64,
+            seconds_until_shut_down: i64,
+        }
+        let license: License = match self.client.send(Request::get(&["_admin", "license"])).await {
+            Ok(answer) => match answer.json() {
+                Ok(license) => license,
+                Err(_) => return Ok(None),
+            },
+            // An older server, or one that tells administrators only.
+            Err(Error::Api(_)) => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        };
+        let seconds = |n: i64| u64::try_from(n).unwrap_or(0);
+        Ok(match (license.disk_usage, license.features) {
+            (Some(d), _) => Some(Some(Fill {
+                bytes: d.bytes_used,
+                limit: d.bytes_limit,
+                over: d
+                    .limit_reached
+                    .then(|| (seconds(d.seconds_until_read_only), seconds(d.seconds_until_shut_down))),
+            })),
+            // An Enterprise licence has no such limit.
+            (None, Some(_)) => Some(None),
+            (None, None) => None,
+        })
     }
 }
 

@@ -68,6 +68,10 @@ impl Contents {
                 && any(&ask.scripts, Some(&r.script_name))
                 && any(&ask.hosts, r.host.as_ref())
                 && any(&ask.executions, Some(&r.execution_id))
+                && ask
+                    .begins
+                    .as_ref()
+                    .is_none_or(|b| r.execution_id.starts_with(b) || r.script_name.starts_with(b))
                 && ask.fields.iter().all(|f| f.holds(&doc))
                 && ask.with_event.as_ref().is_none_or(|filter| {
                     let of_run = |e: &&Event| e.execution_id == r.execution_id;
@@ -413,6 +417,8 @@ impl Search for MemoryStore {
                         time: fix.timestamp.clone(),
                         description: fix.message.clone(),
                         rationale: e.rationale.clone(),
+                        author: fix.author(),
+                        host: fix.host.clone(),
                     })
                 })
                 .collect();

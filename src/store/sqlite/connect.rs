@@ -1,5 +1,7 @@
 //! Opening the database file for writing, with everything a connection needs to be told.
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -45,9 +47,14 @@ const LOG_KEPT: u32 = 32 << 20;
 /// The schema is left as it is.
 pub fn open(path: &Path) -> Result<Connection, WriteError> {
     if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
             .map_err(|e| WriteError::Refused(format!("cannot create the directory {}: {e}", directory.display())))?;
     }
+    create_private(path).map_err(|e| WriteError::Refused(format!("cannot create {}: {e}", path.display())))?;
+    mend_modes(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|e| fault::explain(&e, path))?;
     // Looked at before anything is changed: what is not ours is not touched.
@@ -55,6 +62,44 @@ pub fn open(path: &Path) -> Result<Connection, WriteError> {
     let version = schema::version(&db).map_err(|e| fault::explain_schema(&e, path))?;
     prepare(&db, version).map_err(|e| fault::explain(&e, path))?;
     Ok(db)
+}
+
+/// SQLite gives the files beside a database the mode that it has when they are made. One that was read-only for a while
+/// leaves them so, and then refuses to be written to although it may be.
+fn mend_modes(path: &Path) {
+    let Ok(wanted) = std::fs::metadata(path).map(|m| m.permissions()) else {
+        return;
+    };
+    if wanted.readonly() {
+        return;
+    }
+    for suffix in ["-shm", "-wal"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(suffix);
+        // Not followed: a link there is not SQLite's.
+        let left = std::fs::symlink_metadata(&beside).is_ok_and(|m| m.is_file() && m.permissions().readonly());
+        if left && let Err(e) = std::fs::set_permissions(&beside, wanted.clone()) {
+            tracing::warn!("{} is read-only, and stays so: {e}", Path::new(&beside).display());
+        }
+    }
+}
+
+/// Makes the file where it is missing, for its owner (and the group, where the umask lets it): SQLite would let everybody
+/// read it. The files beside it get its mode. A link of another user is not followed.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    if path == Path::new(":memory:") {
+        return Ok(());
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(m) if m.is_symlink() && ![0, rustix::process::geteuid().as_raw()].contains(&m.uid()) => {
+            return Err(std::io::Error::other("it is a link of another user"));
+        }
+        Ok(_) => return Ok(()),
+        Err(_) => {}
+    }
+    // What keeps it from being made is better said by SQLite.
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
+    Ok(())
 }
 
 fn prepare(db: &Connection, version: i64) -> rusqlite::Result<()> {
@@ -70,7 +115,7 @@ fn prepare(db: &Connection, version: i64) -> rusqlite::Result<()> {
     db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.set_prepared_statement_cache_capacity(48);
-    Ok(())
+    schema::register_words(db)
 }
 
 #[cfg(test)]

@@ -56,9 +56,22 @@ pub fn explain_schema(error: &SchemaError, path: &Path) -> WriteError {
 }
 
 fn read_only(path: &Path) -> WriteError {
+    let beside = ["", "-wal", "-shm"].map(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        std::path::PathBuf::from(name)
+    });
+    let closed = beside
+        .iter()
+        .filter(|p| p.exists() && rustix::fs::access(*p, rustix::fs::Access::WRITE_OK).is_err());
+    let closed: Vec<String> = closed.map(|p| p.display().to_string()).collect();
+    let what = if closed.is_empty() {
+        path.display().to_string()
+    } else {
+        closed.join(", ")
+    };
     WriteError::Refused(format!(
-        "{} cannot be written: give this user write permission on the file and on its directory",
-        path.display()
+        "{what} cannot be written: give this user write permission on it and on its directory"
     ))
 }
 

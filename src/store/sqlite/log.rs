@@ -3,7 +3,7 @@
 //! Readers see the file as of their transaction's start, so the log can only be used from its beginning again when no
 //! reader is left inside it. Copying what can be copied never waits, but syncs the disk twice: what readers keep from
 //! being copied is left until there is as much again. Once the log has grown past [`LIMIT`] each attempt waits a moment
-//! for the readers that are left.
+//! for the readers that are left. Once all is quiet the log is folded in whole, and takes no space.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -45,13 +45,16 @@ pub fn checkpoint(db: &Connection, busy: Duration) -> rusqlite::Result<()> {
     match FRAMES.get() {
         frames if frames.saturating_sub(COPIED.get()) < FULL => Ok(()),
         0..LIMIT => run(db, "PASSIVE"),
-        _ => {
-            db.busy_timeout(PATIENCE)?;
-            let done = run(db, "TRUNCATE");
-            db.busy_timeout(busy)?;
-            done
-        }
+        _ => truncate(db, busy),
     }
+}
+
+/// Copies all of the log into the file and gives its space back, where no reader is left inside it within a moment.
+pub fn truncate(db: &Connection, busy: Duration) -> rusqlite::Result<()> {
+    db.busy_timeout(PATIENCE)?;
+    let done = run(db, "TRUNCATE");
+    db.busy_timeout(busy)?;
+    done
 }
 
 fn run(db: &Connection, mode: &str) -> rusqlite::Result<()> {

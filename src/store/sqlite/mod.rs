@@ -41,6 +41,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -55,6 +56,7 @@ const QUEUE: usize = 4;
 pub struct SqliteStore {
     path: Arc<PathBuf>,
     jobs: mpsc::Sender<writer::Job>,
+    shared: Arc<AtomicBool>,
 }
 
 impl SqliteStore {
@@ -65,11 +67,12 @@ impl SqliteStore {
     pub fn open(path: &Path) -> std::io::Result<SqliteStore> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let path = Arc::new(path.to_path_buf());
-        let mut writer = writer::Writer::new(Arc::clone(&path));
+        let shared = Arc::new(AtomicBool::new(false));
+        let mut writer = writer::Writer::new(Arc::clone(&path), Arc::clone(&shared));
         std::thread::Builder::new()
             .name("sqlite".to_owned())
             .spawn(move || writer.run(queue))?;
-        Ok(SqliteStore { path, jobs })
+        Ok(SqliteStore { path, jobs, shared })
     }
 
     /// The database file.
@@ -95,6 +98,17 @@ impl SqliteStore {
         }
     }
 
+    /// Whether another agent wrote to the same file when it was opened last.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// All is quiet: gives back the space of the write-ahead log.
+    pub async fn rest(&self) {
+        let _ = self.ask(writer::Job::Rest).await;
+    }
+
     /// Closes the file, so that its log is folded in; the next job opens it again.
     pub async fn close(&self) {
         // A thread that has ended has closed it.
@@ -102,7 +116,7 @@ impl SqliteStore {
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> writer::Job) -> Result<T, WriteError> {
-        let gone = || WriteError::Away("the writing thread of the embedded store has ended".to_owned());
+        let gone = || WriteError::Away("the writing thread of the embedded store failed; it begins anew".to_owned());
         let (answer, answered) = oneshot::channel();
         self.jobs.send(job(answer)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())

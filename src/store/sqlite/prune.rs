@@ -12,8 +12,9 @@
 //! is deleted is loaded; a step remembers row ids in a temporary table. A kill between steps leaves less to do.
 //!
 //! Rows lie in order of arrival, so a bound on `ingested_at` is a prefix of the table, nearly: what came out of a spool
-//! arrived later than it was read. Retention therefore stops at the first long stretch without a match and finds
-//! stragglers when the bound has passed them; the `prune` verb looks at every row.
+//! arrived later than it was read. Retention therefore stops at the first long stretch without a row of that age, and finds
+//! stragglers when the bound has passed them; the `prune` verb looks at every row. Rows that are old enough and stay for
+//! another reason, as those of a run that goes on for weeks, are passed over: behind them there may be others.
 //!
 //! Freed pages go back to the file system in small steps too, between the others: SQLite cuts the file at its end, and
 //! looks for each page there in the list of free pages, which takes long where that list is. Retention keeps some pages
@@ -24,7 +25,7 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
 
-use super::schema::TEXT_COLUMNS;
+use super::schema::{TEXT_COLUMNS, TEXT_WORDS};
 use super::{connect, fault, log, schema};
 use crate::record::format_time;
 use crate::store::WriteError;
@@ -57,7 +58,7 @@ pub struct Pass {
     tidy: bool,
     /// Free pages that are left to be given back at the end, for the same reason counted once.
     owed: Option<i64>,
-    /// Rows looked at since the last one that went.
+    /// Rows looked at since the last one that is old enough.
     barren: u64,
     pub done: Pruned,
 }
@@ -145,6 +146,7 @@ impl Pass {
 
     /// Looks at the next rows and deletes those that go.
     fn events(&mut self, db: &Connection) -> rusqlite::Result<Stage> {
+        let from = self.last;
         let reached = self.choose(db)?;
         let tx = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
         let gone = self.delete(&tx)?;
@@ -154,11 +156,24 @@ impl Pass {
             Some(id) => self.last = id,
         }
         self.tidy = gone == 0 || self.free(db)? < PAGES;
-        self.barren = if gone > 0 { 0 } else { self.barren + STEP.unsigned_abs() };
+        self.barren = if gone > 0 || self.any_old(db, from)? {
+            0
+        } else {
+            self.barren + STEP.unsigned_abs()
+        };
         if !self.thorough && self.barren >= PATIENCE {
             return Ok(Stage::Runs);
         }
         Ok(Stage::Events)
+    }
+
+    /// Whether rows that were just looked at are old enough to go, whatever else keeps them.
+    fn any_old(&self, db: &Connection, from: i64) -> rusqlite::Result<bool> {
+        let Some(before) = self.ask.before.filter(|_| !self.thorough) else {
+            return Ok(false);
+        };
+        db.prepare_cached("SELECT EXISTS (SELECT 1 FROM log_events WHERE id > ?1 AND id <= ?2 AND ingested_at < ?3)")?
+            .query_row((from, self.last, format_time(before)), |r| r.get(0))
     }
 
     /// Fills `doomed` from the next rows; returns the last id looked at, `None` at the end.
@@ -196,7 +211,7 @@ impl Pass {
             return Ok(0);
         }
         run(&format!(
-            "INSERT INTO log_events_fts (log_events_fts, rowid, {TEXT_COLUMNS}) SELECT 'delete', e.id, {TEXT_COLUMNS} \
+            "INSERT INTO log_events_fts (log_events_fts, rowid, {TEXT_COLUMNS}) SELECT 'delete', e.id, {TEXT_WORDS} \
              FROM doomed d CROSS JOIN log_events e ON e.id = d.id ORDER BY d.id"
         ))?;
         let edges: bool = tx

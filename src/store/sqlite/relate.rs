@@ -4,6 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::record::format_time;
 use crate::store::edges::{self, Edge, FixedError};
+use crate::store::runs::parse_time;
+use crate::store::words::indexed;
 use crate::store::{Fix, LOG_EVENTS, Relation};
 
 /// At most this many earlier events of the same error are marked resolved with the one that a fix is tied to. That a
@@ -34,6 +36,40 @@ pub fn fixes(db: &Connection, fixes: &[Fix]) -> rusqlite::Result<u64> {
         }
     }
     Ok(unmatched)
+}
+
+/// Fixes that wait for their error and are looked at again with a batch of errors, the newest.
+const WAITING: i64 = 200;
+
+/// Ties fixes that came before their error, now that errors were stored.
+pub fn again(db: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT f._key, f.timestamp, f.execution_id, f.script_name, json_extract(f.extra_data, '$.fixes'), \
+               f.message, json_extract(f.extra_data, '$.rationale') FROM log_events f \
+               WHERE f.event = 'fix' AND f.fix_unmatched IS NOT NULL ORDER BY f.timestamp DESC LIMIT ?";
+    let waiting = db
+        .prepare_cached(sql)?
+        .query_map([WAITING], |r| {
+            Ok(Fix {
+                key: r.get(0)?,
+                time: parse_time(&r.get::<_, String>(1)?).unwrap_or_default(),
+                execution_id: r.get(2)?,
+                script_name: r.get(3)?,
+                // A number was meant as its digits.
+                target: r.get::<_, rusqlite::types::Value>(4).map(text)?,
+                description: r.get(5)?,
+                rationale: r.get::<_, rusqlite::types::Value>(6).map(text)?,
+            })
+        })?
+        .collect::<Result<Vec<Fix>, _>>()?;
+    fixes(db, &waiting).map(|_| ())
+}
+
+fn text(value: rusqlite::types::Value) -> Option<String> {
+    match value {
+        rusqlite::types::Value::Text(text) => Some(text),
+        rusqlite::types::Value::Integer(n) => Some(n.to_string()),
+        _ => None,
+    }
 }
 
 fn put(db: &Connection, edge: &Edge) -> rusqlite::Result<()> {
@@ -90,6 +126,11 @@ fn find(db: &Connection, fix: &Fix) -> rusqlite::Result<Option<FixedError>> {
             repeats("e")
         ),
         format!("e.execution_id = ?1 AND e.level_no >= 40 AND {newest}"),
+        format!(
+            "e.execution_id = ?1 AND e.level_no >= 40 AND NOT ({}) AND ?2 IS NOT NULL \
+             ORDER BY e.timestamp DESC, e.seq DESC, e._key DESC",
+            repeats("e")
+        ),
     ] {
         let sql = format!("SELECT {ERROR} FROM log_events e WHERE {condition} LIMIT 1");
         let found = db
@@ -124,7 +165,7 @@ fn repeats(e: &str) -> String {
 /// The newest error with this in its exceptions, or else anywhere in its text.
 fn by_text(db: &Connection, target: &str, own: &str, time: &str) -> rusqlite::Result<Option<FixedError>> {
     // A quoted string is a phrase whatever it holds; one without any word matches nothing.
-    let phrase = format!("\"{}\"", target.replace('"', "\"\"").replace('\0', " "));
+    let phrase = format!("\"{}\"", indexed(target).replace('"', "\"\"").replace('\0', " "));
     let sql = format!(
         "SELECT {ERROR} FROM log_events_fts f JOIN log_events e ON e.id = f.rowid \
          WHERE log_events_fts MATCH ?1 AND e.level_no >= 40 AND e.timestamp <= ?2 AND e._key <> ?3 \

@@ -16,23 +16,26 @@
 //!   an error, by script.
 //! * `log_events_response (script_name, timestamp) WHERE has_response IS NOT NULL`: a script's newest responses.
 //!
+//! * `log_events_fix (timestamp) WHERE event = 'fix'`: recorded fixes.
+//!
 //! SQLite takes a partial index only for a query that repeats its `WHERE` literally: write `level_no >= 40` as a term
 //! of its own also where a higher level is asked for.
 //!
-//! Full text is `log_events_fts`, an FTS5 table without a copy of the text: its content is `log_events` itself. Join on
-//! `log_events.id = log_events_fts.rowid`. Only options that SQLite 3.40 and older know are used, because other programs
+//! Full text is `log_events_fts`, an FTS5 table without a copy of the text: its content is `log_events` itself, cut and
+//! folded beforehand where it is not ASCII ([`words`]). Join on `log_events.id = log_events_fts.rowid`. Only options that SQLite 3.40 and older know are used, because other programs
 //! read the file with the SQLite they have. Each commit adds a segment to it; sixteen of a level are merged into one of
 //! the next, a few pages with each commit, so that none takes long and the log stays short.
 //!
 //! Columns beside those of the interface: `id`; `exception_text`, the types and values of the whole exception chain, as
 //! full text needs them; `has_response`, 1 where `extra_data.response` stands.
 
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::store::{SchemaAction, SchemaObject};
+use crate::store::{SchemaAction, SchemaObject, words};
 
 /// `PRAGMA user_version` of the schema below.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// `PRAGMA application_id`: "loga".
 pub const APPLICATION: i64 = 0x6c6f_6761;
@@ -84,6 +87,19 @@ pub const DERIVED_COLUMNS: [&str; 2] = ["exception_text", "has_response"];
 
 /// The columns of full text, which are columns of `log_events` by the same names.
 pub const TEXT_COLUMNS: &str = "message, exception_text, function_name, script_name, tags";
+
+/// What full text is told of these columns, see [`words::indexed`]; `lg_words` is known on connections that write.
+pub const TEXT_WORDS: &str = "lg_words(message), lg_words(exception_text), lg_words(function_name), \
+    lg_words(script_name), lg_words(tags)";
+
+/// Registers `lg_words(text)`.
+pub fn register_words(db: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    db.create_scalar_function("lg_words", 1, flags, |ctx| {
+        let text = ctx.get_raw(0).as_str_or_null()?;
+        Ok(text.map(|t| words::indexed(t).into_owned()))
+    })
+}
 
 /// One object of the schema.
 struct Object {
@@ -178,6 +194,12 @@ const OBJECTS: &[Object] = &[
         shown: "log_events/response",
         sql: "CREATE INDEX log_events_response ON log_events (script_name, timestamp) \
               WHERE has_response IS NOT NULL",
+        then: "",
+    },
+    Object {
+        name: "log_events_fix",
+        shown: "log_events/fix",
+        sql: "CREATE INDEX log_events_fix ON log_events (timestamp) WHERE event = 'fix'",
         then: "",
     },
     Object {
@@ -333,7 +355,9 @@ const OBJECTS: &[Object] = &[
 pub enum SchemaError {
     #[error("its schema is version {found}, newer than this program knows ({VERSION}): upgrade logagent")]
     TooNew { found: i64 },
-    #[error("it has a table {0} that is not logagent's: name another file in store.sqlite.path")]
+    #[error(
+        "it is another program's database (it has {0}) and is left as it is: name another file in store.sqlite.path"
+    )]
     Foreign(String),
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
@@ -343,12 +367,21 @@ pub enum SchemaError {
 pub type Step = fn(&Connection) -> rusqlite::Result<()>;
 
 /// Step `i` brings version `i + 1` to `i + 2`. A new file is made of [`OBJECTS`].
-const STEPS: &[Step] = &[merge_bit_by_bit];
+const STEPS: &[Step] = &[merge_bit_by_bit, fold_words];
 
 /// Version 1 merged the segments of full text only when there were so many that all of a level had to be merged at once:
 /// a commit in some hundreds took seconds, and in some thousands minutes.
 fn merge_bit_by_bit(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch("INSERT INTO log_events_fts (log_events_fts, rank) VALUES ('crisismerge', 64)")
+}
+
+/// Version 2 left cutting and folding to SQLite, which takes a sentence of Chinese for one word.
+fn fold_words(db: &Connection) -> rusqlite::Result<()> {
+    register_words(db)?;
+    db.execute_batch(&format!(
+        "INSERT INTO log_events_fts (log_events_fts) VALUES ('delete-all');
+         INSERT INTO log_events_fts (rowid, {TEXT_COLUMNS}) SELECT id, {TEXT_WORDS} FROM log_events"
+    ))
 }
 
 /// What the file's schema is: 0 where it holds none of ours yet.
@@ -362,11 +395,15 @@ pub fn version(db: &Connection) -> Result<i64, SchemaError> {
             Ok(found)
         };
     }
-    // A database of someone else may be shared as long as the names do not meet.
-    for object in OBJECTS {
-        if stored_sql(db, object.name)?.is_some() {
-            return Err(SchemaError::Foreign(object.name.to_owned()));
-        }
+    // What is not ours is not touched: the journal's mode and the versions in the file's head are its owner's, too.
+    let first = "SELECT type || ' ' || name FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT 1";
+    if let Some(thing) = db.query_row(first, [], |r| r.get::<_, String>(0)).optional()? {
+        return Err(SchemaError::Foreign(format!("a {thing}")));
+    }
+    if application != 0 || found != 0 {
+        return Err(SchemaError::Foreign(format!(
+            "application_id {application}, user_version {found}"
+        )));
     }
     Ok(0)
 }
@@ -467,6 +504,31 @@ mod tests {
         assert_eq!(made(3), None);
         // A new file is made as it is to be; there is nothing to bring forward.
         assert_eq!(made(0), None);
+    }
+
+    #[test]
+    fn full_text_of_an_older_file_is_cut_and_folded_too() {
+        let db = Connection::open_in_memory().unwrap();
+        ensure(&db, false).unwrap();
+        db.execute_batch(&format!(
+            "INSERT INTO log_events (id, _key, timestamp, level, message, execution_id) VALUES
+               (1, 'a', 't', 'INFO', '数据库连接失败', 'e'), (2, 'b', 't', 'INFO', 'plain text', 'e');
+             INSERT INTO log_events_fts (rowid, {TEXT_COLUMNS}) SELECT id, {TEXT_COLUMNS} FROM log_events;
+             PRAGMA user_version = 2"
+        ))
+        .unwrap();
+        let found = |words: &str| -> Option<i64> {
+            let sql = "SELECT rowid FROM log_events_fts WHERE log_events_fts MATCH ?";
+            db.query_row(sql, [format!("\"{words}\"")], |r| r.get(0))
+                .optional()
+                .unwrap()
+        };
+        assert_eq!((found("数 据 库"), found("plain")), (None, Some(2)));
+        ensure(&db, false).unwrap();
+        assert_eq!((found("数 据 库"), found("plain")), (Some(1), Some(2)));
+        assert_eq!(found("数据库连接失败"), None);
+        db.execute_batch("INSERT INTO log_events_fts (log_events_fts) VALUES ('integrity-check')")
+            .unwrap();
     }
 
     #[test]

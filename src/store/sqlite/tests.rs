@@ -87,19 +87,108 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_database_of_someone_else_is_refused_where_names_meet() {
+fn a_database_of_someone_else_is_refused_and_not_a_byte_of_it_changed() {
+    for made in [
+        "CREATE TABLE log_events (mine)",
+        "CREATE TABLE orders (id); INSERT INTO orders VALUES (1); PRAGMA user_version = 7",
+        "PRAGMA user_version = 7",
+        "PRAGMA application_id = 99; CREATE VIEW v AS SELECT 1",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logs.db");
+        rusqlite::Connection::open(&path).unwrap().execute_batch(made).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        runtime().block_on(async {
+            let store = SqliteStore::open(&path).unwrap();
+            for _ in 0..3 {
+                let text = refusal(&store).await;
+                assert!(text.contains("another program's database"), "{text}");
+            }
+            assert!(store.ensure_schema(false).await.is_err());
+            store.close().await;
+        });
+        assert_eq!(std::fs::read(&path).unwrap(), before, "{made}");
+        let beside = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(beside, 1, "{made}");
+    }
+}
+
+#[test]
+fn a_writing_thread_that_panics_goes_on_with_the_next_job_however_often() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let store = SqliteStore::open(&dir.path().join("logs.db")).unwrap();
+        store.write(&batch(&[doc("k1", "hello")])).await.unwrap();
+        for _ in 0..4 {
+            let answer = store.ask(writer::Job::Panic).await;
+            assert!(matches!(answer, Err(WriteError::Away(_))), "{answer:?}");
+        }
+        assert_eq!(store.write(&batch(&[doc("k2", "hello")])).await.unwrap().known, 0);
+        assert_eq!(store.write(&batch(&[doc("k1", "hello")])).await.unwrap().known, 1);
+    });
+}
+
+#[test]
+fn a_log_that_a_burst_left_is_folded_in_once_it_is_quiet() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("logs.db");
-    let db = rusqlite::Connection::open(&path).unwrap();
-    db.execute_batch("CREATE TABLE log_events (mine)").unwrap();
+    let long = "many words of a long message ".repeat(2000);
     runtime().block_on(async {
         let store = SqliteStore::open(&path).unwrap();
-        assert!(refusal(&store).await.contains("log_events that is not logagent's"));
+        let docs: Vec<Vec<u8>> = (0..20).map(|i| doc(&format!("k{i}"), &long)).collect();
+        store.write(&batch(&docs)).await.unwrap();
+        let log = || std::fs::metadata(dir.path().join("logs.db-wal")).map_or(0, |m| m.len());
+        assert!(log() > 1 << 20, "{}", log());
+        // A reader holds it back for a while; nothing waits for that.
+        let reader = rusqlite::Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM log_events").unwrap();
+        for _ in 0..3 {
+            store.rest().await;
+        }
+        reader.execute_batch("COMMIT").unwrap();
+        store.rest().await;
+        assert_eq!(log(), 0);
+        assert_eq!(store.write(&batch(&docs)).await.unwrap().known, 20);
     });
-    assert_eq!(
-        db.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get::<_, i64>(0)),
-        Ok(1)
-    );
+}
+
+#[test]
+fn a_second_agent_on_the_same_file_is_noticed_and_both_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    runtime().block_on(async {
+        let first = SqliteStore::open(&path).unwrap();
+        first.write(&batch(&[doc("k1", "hello")])).await.unwrap();
+        assert!(!first.is_shared());
+        let second = SqliteStore::open(&path).unwrap();
+        second.write(&batch(&[doc("k2", "hello")])).await.unwrap();
+        assert!(second.is_shared());
+        first.write(&batch(&[doc("k3", "hello")])).await.unwrap();
+        first.close().await;
+        second.close().await;
+        second.write(&batch(&[doc("k4", "hello")])).await.unwrap();
+        assert!(!second.is_shared(), "the first has let go of it");
+    });
+}
+
+#[test]
+fn files_beside_a_database_that_was_read_only_for_a_while_are_made_writable_with_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    let mode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+    runtime().block_on(async {
+        let store = SqliteStore::open(&path).unwrap();
+        store.write(&batch(&[doc("k1", "hello")])).await.unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        for name in ["logs.db-shm", "logs.db-wal"] {
+            std::fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(0o444)).unwrap();
+        }
+        // Opened anew, as after an error.
+        let other = SqliteStore::open(&path).unwrap();
+        other.write(&batch(&[doc("k2", "hello")])).await.unwrap();
+        assert_eq!((mode("logs.db-shm"), mode("logs.db-wal")), (0o640, 0o640));
+    });
 }
 
 #[test]

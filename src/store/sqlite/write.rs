@@ -3,7 +3,7 @@
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params_from_iter};
 
 use super::rows::{self, Cell};
-use super::schema::{DERIVED_COLUMNS, EVENT_COLUMNS, TEXT_COLUMNS};
+use super::schema::{DERIVED_COLUMNS, EVENT_COLUMNS, TEXT_COLUMNS, TEXT_WORDS};
 use super::{relate, run_rows};
 use crate::store::{self, Batch, Docs, Rejected, Report, fields};
 
@@ -17,6 +17,9 @@ pub fn batch(db: &Connection, batch: &Batch) -> rusqlite::Result<Report> {
     run_rows::apply(&tx, &batch.runs)?;
     // Behind the events, so that a fix finds an error of its own batch.
     relate::relations(&tx, &batch.relations)?;
+    if batch.has_errors() {
+        relate::again(&tx)?;
+    }
     report.fixes_unmatched = relate::fixes(&tx, &batch.fixes)?;
     tx.commit()?;
     Ok(report)
@@ -65,11 +68,17 @@ fn events(tx: &Transaction<'_>, docs: &Docs, report: &mut Report) -> rusqlite::R
         }
     }
     // Only the rows that are new: known ones were not given an id.
+    let told = if is_ascii(docs) { TEXT_COLUMNS } else { TEXT_WORDS };
     tx.prepare_cached(&format!(
-        "INSERT INTO log_events_fts (rowid, {TEXT_COLUMNS}) SELECT id, {TEXT_COLUMNS} FROM log_events WHERE id > ?1"
+        "INSERT INTO log_events_fts (rowid, {TEXT_COLUMNS}) SELECT id, {told} FROM log_events WHERE id > ?1"
     ))?
     .execute([last])?;
     Ok(())
+}
+
+/// Whether no text in it holds anything but ASCII; then it need not be cut and folded for full text.
+fn is_ascii(docs: &Docs) -> bool {
+    docs.array().is_ascii() && memchr::memmem::find(docs.array(), b"\\u").is_none()
 }
 
 /// Inserts finished documents into a table whose columns are their fields.

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::super::definitions::TEXT_FIELDS;
 use super::super::words::ANALYZER;
 use crate::record::format_time;
-use crate::store::search::{By, FieldIs, Filter, LearningAsk, RunAsk, Words};
+use crate::store::search::{By, FieldIs, Filter, LearningAsk, RunAsk, Sign, Words};
+use crate::store::words::is_unspaced;
 
 /// Conditions joined by AND, with their bind values.
 #[derive(Clone, Default)]
@@ -80,18 +81,27 @@ impl Where {
         self.one_of("e.execution_id", &filter.executions);
         self.one_of("e.script_name", &filter.scripts);
         self.one_of("e.host", &filter.hosts);
-        self.one_of("e.fingerprint", &filter.fingerprints);
+        if !filter.fingerprints.is_empty() {
+            self.one_of("e.fingerprint", &filter.fingerprints);
+            // The index is sparse: it serves only what keeps out null, of both its fields, for sure.
+            self.terms.push("e.fingerprint != null".to_owned());
+            self.terms.push("e.timestamp >= \"\"".to_owned());
+        }
         for tag in &filter.tags {
             self.add("@ IN NOT_NULL(e.tags, [])", tag.clone());
         }
         if filter.has_response {
             self.terms.push("e.extra_data.response != null".to_owned());
         }
+        if filter.is_fix {
+            self.terms.push("e.event == \"fix\"".to_owned());
+        }
         if let Some(re) = &filter.grep {
             let name = self.bind(re.as_str());
             let test = |what: &str| format!("REGEX_TEST(NOT_NULL({what}, \"\"), {name})");
+            // Within a function: the server makes each OR of a FILTER a scan of its own.
             self.terms.push(format!(
-                "({} OR {} OR {} OR {} OR LENGTH((NOT_NULL(e.exception.chain, []))[* FILTER {} OR {}]) > 0)",
+                "TO_BOOL({} OR {} OR {} OR {} OR LENGTH((NOT_NULL(e.exception.chain, []))[* FILTER {} OR {}]) > 0)",
                 test("e.message"),
                 test("e.exception.type"),
                 test("e.exception.value"),
@@ -107,19 +117,79 @@ impl Where {
 
     /// A `FIELD=VALUE` condition on documents known as `document`.
     fn field(&mut self, document: &str, field: &FieldIs) {
-        let value = self.path(document, &field.path);
-        // What was typed means a text, and the number or truth value that is written like it.
-        let mut wanted: Vec<Value> = Vec::new();
-        for typed in &field.values {
-            wanted.push(json!(typed));
-            if let Ok(scalar @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str::<Value>(typed) {
-                wanted.push(scalar);
+        let value = self.value(document, &field.path);
+        match field.sign {
+            Sign::Is | Sign::IsNot => {
+                // What was typed means a text, and the number or truth value that is written like it.
+                let mut wanted: Vec<Value> = Vec::new();
+                for typed in &field.values {
+                    wanted.push(json!(typed));
+                    if let Ok(scalar @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str::<Value>(typed) {
+                        wanted.push(scalar);
+                    }
+                }
+                let name = self.bind(wanted);
+                let null = if field.values.iter().any(|typed| typed == "null") {
+                    self.is_null(document, &field.path)
+                } else {
+                    String::new()
+                };
+                let not = if field.sign == Sign::IsNot { "NOT " } else { "TO_BOOL" };
+                self.terms.push(format!(
+                    "{not}({value} IN {name}{null} OR \
+                     (IS_ARRAY({value}) AND LENGTH(INTERSECTION({value}, {name})) > 0))"
+                ));
+            }
+            sign => {
+                let each: Vec<String> = field.values.iter().map(|v| self.compared(v, sign)).collect();
+                self.terms.push(format!(
+                    "LENGTH((IS_ARRAY({value}) ? {value} : [{value}])[* FILTER {}]) > 0",
+                    each.join(" OR ")
+                ));
             }
         }
-        let name = self.bind(wanted);
-        self.terms.push(format!(
-            "({value} IN {name} OR (IS_ARRAY({value}) AND LENGTH(INTERSECTION({value}, {name})) > 0))"
-        ));
+    }
+
+    /// Or that the field is there and null: a field that is missing reads as null as well, and is none.
+    fn is_null(&mut self, document: &str, path: &[String]) -> String {
+        let plain = self.path(document, path);
+        plain.rsplit_once('[').map_or_else(String::new, |(parent, last)| {
+            let last = last.trim_end_matches(']');
+            format!(" OR ({plain} == null AND IS_OBJECT({parent}) AND HAS({parent}, {last}))")
+        })
+    }
+
+    /// How `CURRENT` stands to what was typed: values of different types have an order here, which is not asked for.
+    fn compared(&mut self, typed: &str, sign: Sign) -> String {
+        let sign = sign.as_str();
+        match serde_json::from_str::<Value>(typed) {
+            Ok(number @ Value::Number(_)) => {
+                let name = self.bind(number);
+                format!(
+                    "((IS_NUMBER(CURRENT) AND CURRENT {sign} {name}) OR (IS_STRING(CURRENT) \
+                     AND REGEX_TEST(CURRENT, \"^-?[0-9]+([.][0-9]+)?$\") AND TO_NUMBER(CURRENT) {sign} {name}))"
+                )
+            }
+            _ => {
+                let name = self.bind(typed);
+                format!("(IS_STRING(CURRENT) AND CURRENT {sign} {name})")
+            }
+        }
+    }
+
+    /// The value at a path whose names may be parts of longer ones with dots, the longest first.
+    fn value(&mut self, document: &str, path: &[String]) -> String {
+        /// Longer paths are taken as they stand: the ways to join names double with each.
+        const JOINED: usize = 5;
+        if !(3..=JOINED).contains(&path.len()) {
+            return self.path(document, path);
+        }
+        let (first, rest) = path.split_at(1);
+        let ways: Vec<String> = joined(rest)
+            .into_iter()
+            .map(|rest| self.path(document, &[first, &rest].concat()))
+            .collect();
+        format!("NOT_NULL({})", ways.join(", "))
     }
 
     /// The value at a path; its names are bind values.
@@ -137,11 +207,11 @@ impl Where {
     pub fn behind(&mut self, timestamp: &str, seq: i64, key: &str, down: bool) {
         let sign = if down { '<' } else { '>' };
         let (time, seq, key) = (self.bind(timestamp), self.bind(seq), self.bind(key));
-        // The first term alone serves the index.
+        // The first term alone serves the index. Arrays are compared by their elements, one after the other; the same with
+        // OR would be three scans, each sorted whole.
         self.terms.push(format!("e.timestamp {sign}= {time}"));
         self.terms.push(format!(
-            "(e.timestamp {sign} {time} OR NOT_NULL(e.seq, 0) {sign} {seq} \
-             OR (NOT_NULL(e.seq, 0) == {seq} AND e._key {sign} {key}))"
+            "[e.timestamp, NOT_NULL(e.seq, 0), e._key] {sign} [{time}, {seq}, {key}]"
         ));
     }
 
@@ -151,7 +221,7 @@ impl Where {
         let (start, id) = (self.bind(start), self.bind(execution));
         self.terms.push(format!("r.start_time {sign}= {start}"));
         self.terms
-            .push(format!("(r.start_time {sign} {start} OR r.execution_id {sign} {id})"));
+            .push(format!("[r.start_time, r.execution_id] {sign} [{start}, {id}]"));
     }
 
     /// The conditions on runs known as `r`.
@@ -167,6 +237,11 @@ impl Where {
         w.one_of("r.script_name", &ask.scripts);
         w.one_of("r.host", &ask.hosts);
         w.one_of("r.execution_id", &ask.executions);
+        if let Some(start) = &ask.begins {
+            let name = w.bind(start.as_str());
+            let term = format!("(STARTS_WITH(r.execution_id, {name}) OR STARTS_WITH(r.script_name, {name}))");
+            w.terms.push(term);
+        }
         for field in &ask.fields {
             w.field("r", field);
         }
@@ -204,6 +279,23 @@ impl Where {
     }
 }
 
+/// All ways to join neighbouring names by dots, those that join more of the first ones before the others.
+fn joined(names: &[String]) -> Vec<Vec<String>> {
+    if names.is_empty() {
+        return vec![Vec::new()];
+    }
+    let mut ways = Vec::new();
+    for n in (1..=names.len()).rev() {
+        let (first, rest) = names.split_at(n);
+        ways.extend(
+            joined(rest)
+                .into_iter()
+                .map(|rest| [vec![first.join(".")], rest].concat()),
+        );
+    }
+    ways
+}
+
 /// The conditions of `SEARCH`: each term in any of the analysed fields. What the filter compares and the view holds is
 /// filtered again afterwards, which changes nothing, and narrows the search here. The server analyses phrases itself, but
 /// takes the beginning of a word as it is, so that goes through the analyzer here: an accent would find nothing.
@@ -219,10 +311,14 @@ pub fn words(words: &Words, filter: &mut Where) -> String {
         } else {
             filter.bind(text)
         };
+        let runs = unspaced(text);
         let each: Vec<String> = TEXT_FIELDS
             .iter()
             .map(|field| {
-                if prefix && before.is_empty() {
+                if !runs.is_empty() {
+                    let all: Vec<String> = runs.iter().map(|run| like(field, run, filter)).collect();
+                    format!("({})", all.join(" AND "))
+                } else if prefix && before.is_empty() {
                     format!("ANALYZER(STARTS_WITH(e.{field}, {given}), \"{ANALYZER}\")")
                 } else {
                     format!("PHRASE(e.{field}, {given}, \"{ANALYZER}\")")
@@ -259,6 +355,32 @@ pub fn words(words: &Words, filter: &mut Where) -> String {
     out
 }
 
+/// The parts of a term between which the server's analyzer does not cut, where the term holds characters of a script
+/// without spaces; nothing of a term that does not. It takes a run of these for one word, beside Latin letters too.
+fn unspaced(text: &str) -> Vec<String> {
+    let mut runs: Vec<(bool, String)> = Vec::new();
+    for word in text.split(' ') {
+        let alone = is_unspaced(word);
+        match runs.last_mut() {
+            Some((true, run)) if alone => run.push_str(word),
+            _ => runs.push((alone, word.to_owned())),
+        }
+    }
+    match runs.iter().any(|(alone, _)| *alone) {
+        true => runs.into_iter().map(|(_, run)| run).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// Words that hold this anywhere.
+fn like(field: &str, run: &str, filter: &mut Where) -> String {
+    let pattern = filter.bind(format!(
+        "%{}%",
+        run.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+    ));
+    format!("ANALYZER(LIKE(e.{field}, {pattern}), \"{ANALYZER}\")")
+}
+
 /// A plain comparison of a field that the view holds as it is.
 fn is_searchable(term: &str) -> bool {
     let mut parts = term.split(' ');
@@ -277,7 +399,7 @@ pub fn by(by: Option<&By>, filter: &mut Where) -> String {
         Some(By::Hour) => "[SUBSTRING(e.timestamp, 0, 13)]".to_owned(),
         Some(By::Day) => "[SUBSTRING(e.timestamp, 0, 10)]".to_owned(),
         Some(By::Field(path)) => {
-            let value = filter.path("e", path);
+            let value = filter.value("e", path);
             let name = |v: &str| format!("({v} == null ? null : (IS_STRING({v}) ? {v} : JSON_STRINGIFY({v})))");
             format!(
                 "(IS_ARRAY({value}) AND LENGTH({value}) > 0 ? ({value})[* RETURN {}] : [{}])",

@@ -28,7 +28,7 @@ use crate::config;
 use crate::store::rank::LearningPage;
 use crate::store::search::{
     After, COUNT_MAX, Count, CountAsk, EventAsk, Filter, Fixed, KEY_START, LearningAsk, Mark, Order, Page, PruneAsk,
-    Pruned, RawAsk, RawRow, ReadError, RunAsk, Search, Visit,
+    Pruned, RawAsk, RawRow, ReadError, RunAsk, Search, Visit, author,
 };
 use crate::store::stored::{Edge, Event, Learning, Run};
 
@@ -121,7 +121,7 @@ impl ArangoReader {
 
     /// A query that deletes. Returns how many documents it did delete.
     fn change(&self, file: &str, binds: &Value) -> Result<u64, ReadError> {
-        let stats = self.wait(self.client.change_with(file, binds))?;
+        let stats = self.wait(self.client.change_with(file, binds, &QueryOptions::default()))?;
         Ok(stats.writes_executed)
     }
 }
@@ -210,6 +210,9 @@ struct FixRow {
     time: String,
     description: String,
     rationale: String,
+    author: Option<Value>,
+    uid: Option<i64>,
+    host: Option<String>,
 }
 
 impl Search for ArangoReader {
@@ -418,6 +421,8 @@ impl Search for ArangoReader {
             time: r.time,
             description: r.description,
             rationale: r.rationale,
+            author: author(r.author.as_ref().and_then(Value::as_str), r.uid),
+            host: r.host,
         };
         Ok(rows.into_iter().map(fixed).collect())
     }

@@ -39,6 +39,8 @@ struct Pass<'a> {
     store: &'a ArangoReader,
     ask: &'a PruneAsk,
     running: Vec<String>,
+    /// Where there is no index for the criteria: the events up to this key were looked at.
+    last: Option<String>,
     done: Pruned,
 }
 
@@ -51,6 +53,7 @@ pub fn prune(store: &ArangoReader, ask: &PruneAsk, progress: &mut dyn FnMut(&Pru
         store,
         ask,
         running: Vec::new(),
+        last: (ask.executions.is_empty() && ask.before.is_none()).then(String::new),
         done: Pruned::default(),
     };
     if ask.executions.is_empty() {
@@ -120,10 +123,20 @@ impl Pass<'_> {
 
     /// Deletes the next events and what goes with them; false when there are no more.
     fn events(&mut self) -> Result<bool, ReadError> {
-        let file = include_str!("../queries/prune_next.aql");
-        let doomed: Vec<Doomed> = self.all(file, &self.criteria(true), json!({"limit": BATCH}))?;
-        if doomed.is_empty() {
+        let mut filter = self.criteria(true);
+        let file = match &self.last {
+            None => include_str!("../queries/prune_next.aql"),
+            Some(last) => {
+                filter.add("e._key > @", last.clone());
+                include_str!("../queries/prune_next_by_key.aql")
+            }
+        };
+        let doomed: Vec<Doomed> = self.all(file, &filter, json!({"limit": BATCH}))?;
+        let Some(end) = doomed.last() else {
             return Ok(false);
+        };
+        if let Some(last) = &mut self.last {
+            last.clone_from(&end.key);
         }
         let ids: Vec<String> = doomed.iter().map(|d| format!("{LOG_EVENTS}/{}", d.key)).collect();
         self.edges(&ids)?;

@@ -15,10 +15,12 @@ fn filter() -> Filter {
         tags: vec!["t".into()],
         fingerprints: vec!["f".into()],
         has_response: true,
+        is_fix: true,
         grep: regex::Regex::new("x+").ok(),
         fields: vec![FieldIs {
             path: vec!["extra_data".into(), "user".into(), "0".into()],
             values: vec!["7".into(), "x".into()],
+            sign: Default::default(),
         }],
         stored_until: Some(1_795_227_626_000_000),
     }
@@ -95,6 +97,7 @@ fn values_and_names_of_fields_never_stand_in_the_query() {
         fields: vec![FieldIs {
             path: vec!["extra_data".into(), odd.into()],
             values: vec![odd.into()],
+            sign: Default::default(),
         }],
         ..Filter::default()
     });
@@ -120,6 +123,7 @@ fn a_search_compares_in_the_view_what_the_view_holds() {
         min_level: Some(40),
         scripts: vec!["etl".into()],
         has_response: true,
+        is_fix: true,
         ..Filter::default()
     });
     let search = words(&Words::parse("boom").unwrap(), &mut w);

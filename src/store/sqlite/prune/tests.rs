@@ -268,8 +268,50 @@ fn a_file_that_another_program_made_and_that_cannot_be_cut_is_pruned_all_the_sam
     let path = dir.path().join("shared.db");
     Connection::open(&path)
         .unwrap()
-        .execute_batch("CREATE TABLE other (a)")
+        .execute_batch("CREATE TABLE other (a); DROP TABLE other")
         .unwrap();
     let (_, left) = pruned_pages(&bulky(&path));
     assert!(left > 4 * PAGES, "{left} free pages stay");
+}
+
+#[test]
+fn retention_goes_on_behind_the_old_rows_of_a_run_that_has_not_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("logs.db")).unwrap();
+    let write = |from: usize, n: usize, run: &str, at: Micros| {
+        let (time, mut batch) = (format_time(at), Batch::default());
+        for i in from..from + n {
+            batch.events.push(
+                format!(
+                    r#"{{"_key":"k{i}","timestamp":"{time}","level":"INFO","level_no":20,"message":"same","execution_id":"{run}","ingested_at":"{time}"}}"#
+                )
+                .as_bytes(),
+            );
+        }
+        batch.runs.push(RunUpdate {
+            execution_id: run.to_owned(),
+            script_name: "app".to_owned(),
+            start_time: at,
+            last_seen: at,
+            end: (run != "daemon").then_some(RunEnd {
+                status: Status::Success,
+                time: at,
+                declared: true,
+                error: None,
+            }),
+            ..RunUpdate::default()
+        });
+        block_on(store.write(&Arc::new(batch))).unwrap();
+    };
+    let stays = usize::try_from(PATIENCE).unwrap() + 3 * usize::try_from(STEP).unwrap();
+    write(0, stays, "daemon", T);
+    write(stays, 100, "job", T);
+    write(stays + 100, 100, "new", T + 9 * DAY);
+    let ask = PruneAsk {
+        before: Some(T + DAY),
+        ..PruneAsk::default()
+    };
+    let done = block_on(store.prune(ask, |_| {})).unwrap();
+    assert_eq!(done.events, 100, "those of the job");
+    assert_eq!(left(&store)[0], i64::try_from(stays).unwrap() + 100);
 }

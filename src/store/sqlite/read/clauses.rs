@@ -5,10 +5,11 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Params, params_from_iter};
 
+use super::super::schema;
 use super::rows::exception;
 use crate::record::format_time;
-use crate::store::admit::{at, name_of, same};
-use crate::store::search::{FieldIs, Filter};
+use crate::store::admit::{at, name_of};
+use crate::store::search::{FieldIs, Filter, Sign};
 
 /// Conditions joined by AND, with their bind values in order.
 #[derive(Default)]
@@ -81,6 +82,9 @@ impl Clauses {
         if filter.has_response {
             self.add("e.has_response IS NOT NULL", []);
         }
+        if filter.is_fix {
+            self.add("e.event = 'fix'", []);
+        }
         if let Some(re) = &filter.grep {
             self.add(
                 "lg_grep(?, e.message, e.exception)",
@@ -108,39 +112,65 @@ impl Clauses {
             return;
         };
         let column = format!("{alias}.{first}");
-        if columns.json.contains(&first.as_str()) {
-            let path = serde_json::to_string(&field.path[1..]).unwrap_or_default();
-            let wanted = serde_json::to_string(&field.values).unwrap_or_default();
-            // Most rows do not even name it.
-            if let Some(name) = field.path.last().filter(|n| field.path.len() > 1 && is_plain(n)) {
-                self.add(format!("instr({column}, ?)"), [Value::Text(format!("\"{name}\""))]);
-            }
-            self.add(
-                format!("lg_is({column}, ?, ?)"),
-                [Value::Text(path), Value::Text(wanted)],
-            );
-        } else if field.path.len() > 1 || !columns.all.contains(&first.as_str()) {
-            self.add("0", []);
-        } else if columns.flags.contains(&first.as_str()) {
-            let wanted: Vec<String> = field
+        let known = |kind: &[&str]| kind.contains(&first.as_str());
+        if known(columns.json) {
+            self.within(&column, field);
+        } else if field.path.len() > 1 || !known(columns.all) {
+            self.add(if field.sign == Sign::IsNot { "1" } else { "0" }, []);
+        } else if known(columns.flags) {
+            let wanted = field
                 .values
                 .iter()
-                .map(|v| i64::from(v == "true").to_string())
+                .map(|v| Value::Integer(i64::from(v == "true")))
                 .collect();
-            self.add(format!("{column} IN ({})", wanted.join(",")), []);
-        } else if columns.numbers.contains(&first.as_str()) {
-            let wanted: Vec<Value> = field
-                .values
-                .iter()
-                .filter_map(|v| v.parse().ok())
-                .map(Value::Real)
-                .collect();
-            let marks = vec!["?"; wanted.len()].join(",");
-            self.add(format!("{column} IN ({marks})"), wanted);
+            self.compared(&column, field.sign, wanted);
+        } else if known(columns.numbers) {
+            let wanted = field.values.iter().filter_map(|v| number(v)).collect();
+            self.compared(&column, field.sign, wanted);
         } else {
-            self.one_of(&column, &field.values);
+            self.compared(&column, field.sign, texts(&field.values));
         }
     }
+
+    /// A condition on what stands in a column of JSON.
+    fn within(&mut self, column: &str, field: &FieldIs) {
+        let path = serde_json::to_string(&field.path[1..]).unwrap_or_default();
+        let wanted = serde_json::to_string(&field.values).unwrap_or_default();
+        // Most rows do not even name it; the name can be the end of a longer one with dots.
+        if let Some(name) = field.path.last().filter(|n| field.path.len() > 1 && is_plain(n))
+            && field.sign != Sign::IsNot
+        {
+            self.add(format!("instr({column}, ?)"), [Value::Text(format!("{name}\""))]);
+        }
+        self.add(
+            format!("lg_is({column}, ?, ?, ?)"),
+            [
+                Value::Text(path),
+                Value::Text(wanted),
+                Value::Text(field.sign.as_str().to_owned()),
+            ],
+        );
+    }
+
+    /// A condition on a column whose values compare as SQLite compares them.
+    fn compared(&mut self, column: &str, sign: Sign, wanted: Vec<Value>) {
+        let marks = vec!["?"; wanted.len()].join(",");
+        match sign {
+            Sign::Is => self.add(format!("{column} IN ({marks})"), wanted),
+            Sign::IsNot => self.add(format!("({column} IS NULL OR {column} NOT IN ({marks}))"), wanted),
+            _ if wanted.is_empty() => self.add("0", []),
+            sign => {
+                let each = vec![format!("{column} {} ?", sign.as_str()); wanted.len()];
+                self.add(format!("({})", each.join(" OR ")), wanted);
+            }
+        }
+    }
+}
+
+/// A number as SQLite compares it exactly.
+fn number(text: &str) -> Option<Value> {
+    let whole = text.parse().ok().map(Value::Integer);
+    whole.or_else(|| text.parse().ok().map(Value::Real))
 }
 
 pub fn texts(values: &[String]) -> Vec<Value> {
@@ -163,7 +193,7 @@ pub struct Columns {
 }
 
 pub const EVENTS: Columns = Columns {
-    all: &super::schema::EVENT_COLUMNS,
+    all: &schema::EVENT_COLUMNS,
     json: &[
         "tags",
         "source",
@@ -218,7 +248,7 @@ pub const LEARNINGS: Columns = Columns {
 /// Registers what the clauses call:
 ///
 /// * `lg_grep(regex, message, exception)`: see [`Filter::grep`].
-/// * `lg_is(json, path, values)`: see [`FieldIs`]; path and values are JSON arrays.
+/// * `lg_is(json, path, values, sign)`: see [`FieldIs`]; path and values are JSON arrays.
 /// * `lg_names(json, path)`: the names of what is at the path as a JSON array, to group by.
 pub fn register(db: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
@@ -229,18 +259,16 @@ pub fn register(db: &Connection) -> rusqlite::Result<()> {
         let message = ctx.get_raw(1).as_str().unwrap_or("");
         Ok(re.is_match(message) || exception(ctx.get_raw(2)).is_some_and(|e| e.is_match(&re)))
     })?;
-    db.create_scalar_function("lg_is", 3, flags, |ctx| {
-        let list = |v: ValueRef<'_>| -> Result<Vec<String>, serde_json::Error> {
-            serde_json::from_str(v.as_str().unwrap_or("[]"))
-        };
-        let path = ctx.get_or_create_aux(1, list)?;
-        let wanted = ctx.get_or_create_aux(2, list)?;
+    db.create_scalar_function("lg_is", 4, flags, |ctx| {
+        let field = ctx.get_or_create_aux(1, |path| -> Result<FieldIs, serde_json::Error> {
+            Ok(FieldIs {
+                path: serde_json::from_str(path.as_str().unwrap_or("[]"))?,
+                values: serde_json::from_str(ctx.get_raw(2).as_str().unwrap_or("[]"))?,
+                sign: sign(ctx.get_raw(3).as_str().unwrap_or("=")),
+            })
+        })?;
         let doc = json(ctx.get_raw(0));
-        Ok(match doc.as_ref().and_then(|doc| at(doc, &path)) {
-            Some(serde_json::Value::Array(items)) => items.iter().any(|i| wanted.iter().any(|w| same(i, w))),
-            Some(value) => wanted.iter().any(|w| same(value, w)),
-            None => false,
-        })
+        Ok(field.holds_of(doc.as_ref().and_then(|doc| at(doc, &field.path))))
     })?;
     db.create_scalar_function("lg_names", 2, flags, |ctx| {
         let list = |v: ValueRef<'_>| -> Result<Vec<String>, serde_json::Error> {
@@ -255,6 +283,14 @@ pub fn register(db: &Connection) -> rusqlite::Result<()> {
         };
         Ok(serde_json::to_string(&names).unwrap_or_default())
     })
+}
+
+/// The sign that is typed like this.
+fn sign(text: &str) -> Sign {
+    [Sign::IsNot, Sign::Above, Sign::AtLeast, Sign::Below, Sign::AtMost]
+        .into_iter()
+        .find(|s| s.as_str() == text)
+        .unwrap_or_default()
 }
 
 fn json(v: ValueRef<'_>) -> Option<serde_json::Value> {

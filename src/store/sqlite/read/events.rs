@@ -166,17 +166,33 @@ pub fn latest(db: &Connection) -> Result<i64, Fault> {
     Ok(db.prepare_cached(sql)?.query_row([], |r| r.get(0))?)
 }
 
-pub fn tail(db: &Connection, filter: &Filter, mark: Option<Mark>, limit: usize) -> Result<(Vec<Event>, Mark), Fault> {
+/// What was stored behind a mark: the newest row's number, which file it is in, and when that row was taken in. In
+/// another file, as after a restore or where the store was made anew, all is new that was taken in later.
+pub fn tail(
+    db: &Connection,
+    filter: &Filter,
+    mark: Option<Mark>,
+    limit: usize,
+    file: &str,
+) -> Result<(Vec<Event>, Mark), Fault> {
     let last = latest(db)?;
-    let Some(from) = mark
-        .as_ref()
-        .and_then(|m| m.0.first())
-        .and_then(|m| m.parse::<i64>().ok())
-    else {
-        return Ok((Vec::new(), Mark(vec![last.to_string()])));
+    let reached_at = |id: i64| -> Result<Mark, Fault> {
+        let sql = "SELECT ingested_at FROM log_events WHERE id = ?";
+        let time: Option<Option<String>> = db.prepare_cached(sql)?.query_row([id], |r| r.get(0)).optional()?;
+        let time = time.flatten().unwrap_or_default();
+        Ok(Mark(vec![id.to_string(), file.to_owned(), time]))
     };
+    let Some(Mark(mark)) = mark else {
+        return Ok((Vec::new(), reached_at(last)?));
+    };
+    let part = |i: usize| mark.get(i).map_or("", String::as_str);
+    let same = part(1) == file;
+    let from = if same { part(0).parse().unwrap_or(last) } else { 0 };
     let mut clauses = Clauses::default();
     clauses.add("e.id > ? AND e.id <= ?", [Value::Integer(from), Value::Integer(last)]);
+    if !same {
+        clauses.add("e.ingested_at > ?", [Value::Text(part(2).to_owned())]);
+    }
     clauses.events(filter);
     let sql = format!(
         "SELECT e.id, {WHOLE} FROM log_events e NOT INDEXED{} ORDER BY e.id LIMIT {limit}",
@@ -194,5 +210,8 @@ pub fn tail(db: &Connection, filter: &Filter, mark: Option<Mark>, limit: usize) 
             reached = row.get(super::rows::BEHIND)?;
         }
     }
-    Ok((items, Mark(vec![reached.to_string()])))
+    if last == from && same {
+        return Ok((items, Mark(mark)));
+    }
+    Ok((items, reached_at(reached)?))
 }

@@ -14,6 +14,7 @@ mod events;
 mod groups;
 mod matching;
 mod others;
+mod place;
 mod raw;
 mod reach;
 mod rows;
@@ -21,9 +22,10 @@ mod rows;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
-use super::{fault, prune, schema};
+use self::place::{FileId, open};
+use super::{fault, prune};
 use crate::store::WriteError;
 use crate::store::search::{
     Count, CountAsk, EventAsk, Filter, Fixed, LearningAsk, Mark, Page, PruneAsk, Pruned, RawAsk, RawRow, ReadError,
@@ -31,8 +33,6 @@ use crate::store::search::{
 };
 use crate::store::stored::{Edge, Event, Learning, Run};
 
-/// Page cache of a reading connection, KiB.
-const CACHE_KIB: u32 = 16 << 10;
 /// Connections kept for the next question.
 const KEPT: usize = 4;
 
@@ -40,7 +40,8 @@ const KEPT: usize = 4;
 #[derive(Debug)]
 pub struct SqliteReader {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    /// Each with the file that it reads.
+    idle: Mutex<Vec<(FileId, Connection)>>,
 }
 
 impl SqliteReader {
@@ -53,11 +54,16 @@ impl SqliteReader {
         }
     }
 
-    /// Asks with a connection of the pool.
+    /// Asks with a connection of the pool. One that reads a file which was replaced since, by a restored one or by a new
+    /// store, would go on answering from the old one: it is closed.
     fn ask<T>(&self, question: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, ReadError> {
-        let kept = self.idle.lock().ok().and_then(|mut idle| idle.pop());
+        let file = FileId::of(&self.path)?;
+        let kept = self.idle.lock().ok().and_then(|mut idle| {
+            idle.retain(|(of, _)| *of == file);
+            idle.pop()
+        });
         let db = match kept {
-            Some(db) => db,
+            Some((_, db)) => db,
             None => open(&self.path)?,
         };
         let answer = question(&db).map_err(|e| e.explain(&self.path));
@@ -66,7 +72,7 @@ impl SqliteReader {
             && let Ok(mut idle) = self.idle.lock()
             && idle.len() < KEPT
         {
-            idle.push(db);
+            idle.push((file, db));
         }
         answer
     }
@@ -110,68 +116,6 @@ fn refused(e: WriteError) -> ReadError {
     }
 }
 
-/// Opens the database read-only and checks that it is ours.
-fn open(path: &Path) -> Result<Connection, ReadError> {
-    if !path.exists() {
-        return Err(ReadError::Away(format!(
-            "there is no store at {} yet: start the agent with `logagent run`, or name another store with --store",
-            path.display()
-        )));
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let explain = |e: rusqlite::Error| refused(fault::explain(&e, path));
-    let mut db = Connection::open_with_flags(path, flags).map_err(explain)?;
-    let mut version = schema::version(&db);
-    if let Err(schema::SchemaError::Sqlite(e)) = &version
-        && matches!(
-            e.sqlite_error_code(),
-            Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly)
-        )
-        && !beside(path, "-wal").exists()
-    {
-        // A directory that may not be written, and no agent: the file cannot change while it is read.
-        let uri = format!("file:{}?immutable=1", uri_path(path));
-        db = Connection::open_with_flags(uri, flags).map_err(explain)?;
-        version = schema::version(&db);
-    }
-    match version.map_err(|e| refused(fault::explain_schema(&e, path)))? {
-        0 => Err(ReadError::Away(format!(
-            "{} holds no logagent tables yet: start the agent with `logagent run`, or run `logagent init`",
-            path.display()
-        ))),
-        _ => {
-            prepare(&db).map_err(explain)?;
-            Ok(db)
-        }
-    }
-}
-
-fn prepare(db: &Connection) -> rusqlite::Result<()> {
-    db.busy_timeout(super::connect::BUSY)?;
-    db.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
-    db.pragma_update(None, "query_only", true)?;
-    clauses::register(db)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// A path within a `file:` URI.
-fn uri_path(path: &Path) -> String {
-    path.to_string_lossy().chars().fold(String::new(), |mut out, c| {
-        match c {
-            '%' => out.push_str("%25"),
-            '?' => out.push_str("%3f"),
-            '#' => out.push_str("%23"),
-            c => out.push(c),
-        }
-        out
-    })
-}
-
 impl Search for SqliteReader {
     fn name(&self) -> String {
         self.path.display().to_string()
@@ -190,7 +134,8 @@ impl Search for SqliteReader {
     }
 
     fn tail(&self, filter: &Filter, mark: Option<Mark>, limit: usize) -> Result<(Vec<Event>, Mark), ReadError> {
-        self.ask(|db| events::tail(db, filter, mark, limit))
+        let FileId(device, inode) = FileId::of(&self.path)?;
+        self.ask(|db| events::tail(db, filter, mark, limit, &format!("{device}:{inode}")))
     }
 
     fn latest(&self) -> Result<i64, ReadError> {

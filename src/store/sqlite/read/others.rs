@@ -7,7 +7,7 @@ use super::Fault;
 use super::clauses::{Clauses, LEARNINGS, RUNS, texts};
 use super::rows;
 use crate::store::rank::LearningPage;
-use crate::store::search::{After, Fixed, LearningAsk, Page, RunAsk};
+use crate::store::search::{After, Fixed, LearningAsk, Page, RunAsk, author};
 use crate::store::stored::{Edge, Learning, Run};
 
 pub fn runs(db: &Connection, ask: &RunAsk) -> Result<Page<Run>, Fault> {
@@ -26,6 +26,11 @@ pub fn runs(db: &Connection, ask: &RunAsk) -> Result<Page<Run>, Fault> {
     clauses.one_of("r.script_name", &ask.scripts);
     clauses.one_of("r.host", &ask.hosts);
     clauses.one_of("r.execution_id", &ask.executions);
+    if let Some(start) = &ask.begins {
+        let begins = |column: &str| format!("substr(r.{column}, 1, length(?)) = ?");
+        let sql = format!("({} OR {})", begins("execution_id"), begins("script_name"));
+        clauses.add(sql, vec![Value::Text(start.clone()); 4]);
+    }
     for field in &ask.fields {
         clauses.field("r", field, &RUNS);
     }
@@ -113,7 +118,8 @@ pub fn fixes(db: &Connection, fingerprints: &[String]) -> Result<Vec<Fixed>, Fau
     // 12: behind `log_events/`.
     let sql = format!(
         "SELECT json_extract(c.metadata, '$.fingerprint'), e.script_name, substr(c._from, 12), e.timestamp, \
-                substr(c._to, 12), f.timestamp, f.message, c.rationale \
+                substr(c._to, 12), f.timestamp, f.message, c.rationale, \
+                json_extract(f.extra_data, '$.author'), json_extract(f.source, '$.uid'), f.host \
          FROM log_causality c \
          JOIN log_events e ON e._key = substr(c._from, 12) \
          JOIN log_events f ON f._key = substr(c._to, 12) \
@@ -131,6 +137,11 @@ pub fn fixes(db: &Connection, fingerprints: &[String]) -> Result<Vec<Fixed>, Fau
             time: row.get(5)?,
             description: row.get(6)?,
             rationale: row.get::<_, Option<String>>(7)?.unwrap_or_default(),
+            author: author(
+                row.get::<_, Option<String>>(8).ok().flatten().as_deref(),
+                row.get::<_, Option<i64>>(9).ok().flatten(),
+            ),
+            host: row.get(10)?,
         })
     })?;
     Ok(found.collect::<Result<_, _>>()?)

@@ -18,7 +18,10 @@ use super::{Fault, open};
 use crate::store::search::{RawAsk, RawRow, ReadError, Visit};
 
 /// Bytes of one value or row.
-const VALUE_MAX: i32 = 32 << 20;
+const VALUE_MAX: i32 = 8 << 20;
+
+/// Bytes of all values of one answer.
+const ANSWER_MAX: usize = 256 << 20;
 
 /// Pragmas that describe the schema, and the one by which full text finds out whether it is up to date.
 const PRAGMAS: [&str; 7] = [
@@ -38,8 +41,21 @@ pub fn run(path: &Path, ask: &RawAsk, visit: Visit<'_, RawRow>) -> Result<(), Re
         .map_err(|e| explain(e.into()))?;
     db.authorizer(Some(authorize));
     let deadline = Instant::now() + ask.timeout;
-    db.progress_handler(10_000, Some(move || Instant::now() >= deadline));
-    select(&db, ask, visit).map_err(|e| match e {
+    let stop = ask.stop.clone();
+    db.progress_handler(10_000, Some(move || stop.is_stopped() || Instant::now() >= deadline));
+    // One function may take long between two looks of that handler: another thread interrupts it.
+    let handle = db.get_interrupt_handle();
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let patience = ask.timeout;
+    let watch = std::thread::Builder::new().name("deadline".into()).spawn(move || {
+        if wait.recv_timeout(patience) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            handle.interrupt();
+        }
+    });
+    let selected = select(&db, ask, visit);
+    drop(done);
+    let _ = watch.map(std::thread::JoinHandle::join);
+    selected.map_err(|e| match e {
         Fault::Sqlite(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
             ReadError::TooLong(format!(
                 "the query ran longer than {:?} and was stopped: see --timeout",
@@ -107,7 +123,21 @@ fn select(db: &Connection, ask: &RawAsk, visit: Visit<'_, RawRow>) -> Result<(),
     let names = Arc::new(unique(statement.column_names()));
     let width = names.len();
     let mut rows = statement.raw_query();
+    let mut bytes = 0_usize;
     while let Some(row) = rows.next()? {
+        for i in 0..width {
+            bytes += match row.get_ref(i)? {
+                ValueRef::Text(t) | ValueRef::Blob(t) => t.len(),
+                _ => 8,
+            };
+        }
+        if bytes > ANSWER_MAX {
+            let text = format!(
+                "the answer is larger than {} MiB: ask for fewer rows, or less of each",
+                ANSWER_MAX >> 20
+            );
+            return Err(ReadError::Faulty(text).into());
+        }
         let values = (0..width)
             .map(|i| row.get_ref(i).map(json))
             .collect::<rusqlite::Result<Vec<_>>>()?;

@@ -10,7 +10,8 @@ use rusqlite::types::Value;
 
 use super::Fault;
 use super::clauses::Clauses;
-use crate::store::search::Filter;
+use crate::store::search::{Filter, Sign};
+use crate::store::words::indexed;
 
 /// Events of scripts that have no more than this are looked up one by one.
 const FEW: usize = 2_000;
@@ -46,7 +47,7 @@ const ERROR: &str = "log_events e INDEXED BY log_events_error";
 
 /// Whether an index other than those by time leads to few events.
 fn is_named(filter: &Filter) -> bool {
-    !filter.executions.is_empty() || !filter.fingerprints.is_empty() || filter.has_response
+    !filter.executions.is_empty() || !filter.fingerprints.is_empty() || filter.has_response || filter.is_fix
 }
 
 /// The rows that can be of the filter's scripts, where they are few and nothing else leads to them.
@@ -55,7 +56,7 @@ pub fn few(db: &Connection, filter: &Filter) -> Result<Option<Vec<i64>>, Fault> 
         filter
             .fields
             .iter()
-            .find(|f| f.path == ["script_name"])
+            .find(|f| f.path == ["script_name"] && f.sign == Sign::Is)
             .map(|f| &f.values)
     };
     let names = match filter.scripts.is_empty() {
@@ -69,7 +70,7 @@ pub fn few(db: &Connection, filter: &Filter) -> Result<Option<Vec<i64>>, Fault> 
     }
     let names: Vec<String> = names
         .iter()
-        .map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
+        .map(|name| format!("\"{}\"", indexed(name).replace('"', "\"\"")))
         .collect();
     let expression = format!("script_name : ({})", names.join(" OR "));
     let mut select = db.prepare_cached(&format!(
@@ -127,6 +128,7 @@ mod tests {
             fields: vec![FieldIs {
                 path: vec!["script_name".to_owned()],
                 values: vec!["rare".to_owned()],
+                sign: Sign::Is,
             }],
             ..Filter::default()
         };

@@ -71,7 +71,10 @@ fn piped(text: &str, analyzer: &Value) -> R<Vec<String>> {
             Ok(terms)
         }
         Some("norm") if properties["case"] == "lower" && properties["accent"] == false => {
-            Ok(vec![text.to_lowercase().chars().map(unaccented).collect()])
+            // Accents that stand for themselves, too.
+            let letters = text.to_lowercase();
+            let letters = letters.chars().filter(|c| !('\u{300}'..='\u{36f}').contains(c));
+            Ok(vec![letters.map(unaccented).collect()])
         }
         _ => Err(Fail::new(400, 10, "the stand-in knows no such analyzer")),
     }
@@ -370,6 +373,15 @@ impl Search<'_, '_> {
                 let start = text(&self.constant(start)?);
                 let field = self.index.field(self.run, doc, &path, analyzer)?;
                 let count = field.terms.iter().flatten().filter(|t| t.starts_with(&start)).count();
+                self.note(e, &path, count, &field, boost, hits);
+                Ok(count > 0)
+            }
+            ("LIKE", [of, pattern]) => {
+                let path = self.path(of).ok_or_else(unsupported)?;
+                let pattern = text(&self.constant(pattern)?);
+                let field = self.index.field(self.run, doc, &path, analyzer)?;
+                let alike = |t: &&String| super::eval::like(t, &pattern, false);
+                let count = field.terms.iter().flatten().filter(alike).count();
                 self.note(e, &path, count, &field, boost, hits);
                 Ok(count > 0)
             }
