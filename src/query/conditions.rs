@@ -271,6 +271,7 @@ mod tests {
         assert!(text.contains("extra_data.mesage"), "{text}");
     }
 
+    #[expect(clippy::type_complexity, reason = "words and conditions, as a test compares them")]
     fn read(terms: &[&str]) -> (Vec<String>, Vec<(String, &'static str, Vec<String>)>) {
         let (texts, fields) = split(terms).expect("readable");
         let shown = |f: FieldIs| (f.path.join("|"), f.sign.as_str(), f.values);

@@ -128,7 +128,7 @@ pub fn fingerprint(rec: &Record<'_>) -> Option<Fingerprint> {
     Some(Fingerprint::of_several(first, others))
 }
 
-/// As [`template`], but what stands in quotes stays if it is an identifier without digits.
+/// As [`template()`], but what stands in quotes stays if it is an identifier without digits.
 fn naming(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     let mut rest = value;

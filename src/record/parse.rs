@@ -7,7 +7,7 @@
 //! 2. Any JSON object that can be copied as it stands: one pass that checks it, then its members are looked at, as
 //!    those of the dialect that they show ([`dialects`](super::dialects)).
 //! 3. JSON that needs repair: repaired into a text of its own, then as 2. Marked `repaired`.
-//! 4. Anything else is text: of a known format ([`formats`](super::formats)), or kept whole and marked `unparsed`.
+//! 4. Anything else is text: of a known format ([`super::formats`]), or kept whole and marked `unparsed`.
 //!
 //! Then, only where there is reason: the lines that follow are added, secrets are hidden, the fingerprint is taken,
 //! and what is too long is cut. In this order, so that a fingerprint does not hang on a secret nor on a cap.

@@ -1,7 +1,7 @@
 //! What a stream begins with, and what stands just below its cursor. Pure.
 //!
 //! Both only say where to look: the head finds the streams that may have the same content, the bytes below the cursor
-//! tell quickly that a file is another. What decides is the whole content, see [`super::chain`].
+//! tell quickly that a file is another. What decides is the whole content, see [`mod@super::chain`].
 //!
 //! A file has no head, and no identity, before its first line is complete: nothing could be delivered of it anyway.
 

@@ -15,7 +15,7 @@ const COMPANY: usize = 16;
 /// No file, or no further stream.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// A stream: 128 bytes, its marks, and two entries of an [`Index`], while there is nothing unusual about it.
+/// A stream: 128 bytes, its marks, and two entries of an [`Index`](super::index::Index), while there is nothing unusual about it.
 #[derive(Clone, Debug)]
 pub struct Known {
     pub(super) id: StreamId,

@@ -78,7 +78,7 @@ pub fn prepare(settings: &Settings) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let ours = |own: &&str| name.as_encoded_bytes().starts_with(own.as_bytes());
-        if OWN.iter().any(|own| ours(&own)) {
+        if OWN.iter().any(ours) {
             tighten(&entry.path(), settings.data_mode, group, DEPTH);
         }
     }

@@ -37,7 +37,6 @@ pub struct Teller {
 
 impl Teller {
     /// The way to `command`, and the work that runs it, for a task of its own.
-    #[must_use]
     pub fn new(command: String, host: String) -> (Teller, impl Future<Output = ()> + Send + 'static) {
         let (queue, mut waiting) = mpsc::channel::<Alert>(QUEUE);
         let work = async move {
