@@ -48,21 +48,18 @@ pub fn command() -> clap::Command {
         let command = command.mut_subcommands(short);
         let known = command.get_arguments().any(|a| a.get_id() == "directory");
         match (taken, known) {
-            (true, _) => command,
             (false, true) => command.mut_arg("directory", |a| a.short('C')),
-            (false, false) => {
+            (true, true) => command,
+            (_, false) => {
+                // Each verb has an argument of its own, so that none inherits a short form that it gives another meaning.
                 let directory = clap::Arg::new("directory")
-                    .short('C')
                     .long("directory")
-                    .value_name("DIR");
-                let directory = directory
+                    .value_name("DIR")
                     .value_parser(clap::value_parser!(PathBuf))
-                    .value_hint(ValueHint::DirPath);
-                command.arg(
-                    directory
-                        .help("Work as if started in this directory")
-                        .help_heading("Every verb"),
-                )
+                    .value_hint(ValueHint::DirPath)
+                    .help("Work as if started in this directory")
+                    .help_heading("Every verb");
+                command.arg(if taken { directory } else { directory.short('C') })
             }
         }
     }

@@ -91,7 +91,7 @@ fn start_on_a_small_disk(place: &Place) -> (Agent, impl Fn(&Agent) + use<>) {
     let run = place.command(&["run"]);
     let mut command = Command::new("unshare");
     if may_mount {
-        let script = "mount -t tmpfs -o size=40m none .logagent && head -c 40000000 /dev/zero > .logagent/ballast && exec \"$@\"";
+        let script = "mount -t tmpfs -o size=40m,mode=0700 none .logagent && head -c 40000000 /dev/zero > .logagent/ballast && exec \"$@\"";
         command
             .args(["-Urm", "sh", "-c", script, "sh"])
             .arg(run.get_program())

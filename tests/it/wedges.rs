@@ -69,7 +69,7 @@ impl Client {
 fn on_a_small_disk(place: &Place, prepare: &str) -> Command {
     fs::create_dir_all(place.path(".logagent")).expect("a directory");
     let run = place.command(&["run"]);
-    let script = format!("mount -t tmpfs -o size=8m none .logagent && {prepare} exec \"$@\"");
+    let script = format!("mount -t tmpfs -o size=8m,mode=0700 none .logagent && {prepare} exec \"$@\"");
     let mut command = Command::new("unshare");
     command
         .args(["-Urm", "sh", "-c", &script, "sh"])

@@ -64,6 +64,7 @@ fn busy() -> Model {
         runs: vec![Run {
             execution_id: "etl_20261121_022024_1f2e3d4c".into(),
             script_name: "etl".into(),
+            status: "running".into(),
             start_time: "2026-11-21T02:20:24.000000Z".into(),
             ..Run::default()
         }],

@@ -1,7 +1,7 @@
 //! Everything done to a line takes time that grows with its length, and no faster: measured on texts made to hurt.
 //!
-//! The time of one thread is taken for a text and for one eight times as long, each the best of several. Work that is
-//! linear takes about eight times as long, work that is quadratic sixty-four times.
+//! The time of one thread is taken for a text and for one four times as long, each the best of several. Work that is
+//! linear takes about four times as long, work that is quadratic sixteen times.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -9,11 +9,11 @@ use super::parse::tests::{encoded, rules_with};
 use super::secrets::{HIDING, SECRETS};
 use super::{Fingerprint, Rules, parse, preview_text, template, unescape};
 
-/// Bytes of the shorter text.
-const SHORT: usize = 1024;
-const TIMES: usize = 8;
-/// Between eight and sixty-four, and far from both.
-const MOST: f64 = 24.0;
+/// Bytes of the shorter text: longer than what is stored of a string, so that both are cut.
+const SHORT: usize = 9 << 10;
+const TIMES: usize = 4;
+/// Between four and sixteen, and far from both.
+const MOST: f64 = 9.0;
 
 /// Nanoseconds of this thread that `work` takes, at best.
 fn best(work: &dyn Fn()) -> u64 {
@@ -29,7 +29,7 @@ fn best(work: &dyn Fn()) -> u64 {
     (0..2).map(|_| once()).min().unwrap_or(0).max(1)
 }
 
-/// How much longer `work` takes on a text eight times as long.
+/// How much longer `work` takes on a text four times as long.
 fn growth(unit: &str, work: &dyn Fn(&str)) -> f64 {
     let text = |bytes: usize| unit.repeat(bytes.div_ceil(unit.len()));
     let (short, long) = (text(SHORT), text(SHORT * TIMES));
