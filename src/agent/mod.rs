@@ -15,6 +15,7 @@ mod heart;
 pub mod monitoring;
 mod once;
 mod place;
+mod recall;
 pub mod retention;
 pub mod signals;
 pub mod spooler;
@@ -36,7 +37,6 @@ use crate::config::Settings;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::driver::{Drained, Driver, DriverStatus, Phase};
 use crate::pipeline::intake::PipelineIntake;
-use crate::pipeline::recall::Recall;
 use crate::record::{Micros, Rules};
 use crate::runs::Tracker;
 use crate::source::files::{Command, FilesStatus, OnceReport, Tailer};
@@ -156,7 +156,7 @@ impl Agent {
             Arc::clone(&counters),
             now,
         );
-        intake.recall_by(recall(&settings));
+        intake.recall_by(recall::recall(&settings));
         let intake = Arc::new(intake);
         let (committer, work) = Committer::new(Arc::new(state), Arc::clone(&intake));
         supervisor
@@ -497,13 +497,4 @@ impl Agent {
         }
         let _ = commands.send(Command::Reload { include, exclude });
     }
-}
-
-/// Answers what the store has by a reader of its own.
-fn recall(settings: &Settings) -> Recall {
-    let settings = settings.clone();
-    Recall::new(Arc::new(move |keys, before| {
-        let reader = crate::store::open_reader(&settings).map_err(|e| e.to_string())?;
-        crate::store::held(reader.as_ref(), settings.store.kind, keys, before).map_err(|e| e.to_string())
-    }))
 }

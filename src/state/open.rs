@@ -78,15 +78,10 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
     }
     if let Some(version) = values.older {
         db.close();
-        let old = data_dir.join(format!("old-state-{stamp}"));
-        files::move_into(&dir, &old).map_err(failed)?;
-        notes.push(format!(
-            "it was of an old form ({version}) and lies in {} now; files are read again",
-            old.display()
-        ));
-        let opened = recovery::open(&dir, &aside).map_err(|e| db_error(data_dir, e))?;
-        (db, values) = (opened.db, opened.values);
-        notes.extend(opened.notes);
+        (db, values) = begin_anew(&dir, version, &stamp, &aside, &mut notes).map_err(|e| match e {
+            Anew::Io(e) => io_error(data_dir, e),
+            Anew::Db(e) => db_error(data_dir, e),
+        })?;
     }
     files::sync_dir(&dir)
         .and_then(|()| files::sync_dir(data_dir))
@@ -129,6 +124,31 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<(State, Loaded), O
     };
     give_back_memory();
     Ok((state, loaded))
+}
+
+/// Why a state could not be begun anew.
+enum Anew {
+    Io(io::Error),
+    Db(DbError),
+}
+
+/// Moves a state of an old form aside and begins an empty one.
+fn begin_anew(
+    dir: &Path,
+    version: u8,
+    stamp: &str,
+    aside: &Path,
+    notes: &mut Vec<String>,
+) -> Result<(Db, Values), Anew> {
+    let old = dir.with_file_name(format!("old-state-{stamp}"));
+    files::move_into(dir, &old).map_err(Anew::Io)?;
+    notes.push(format!(
+        "it was of an old form ({version}) and lies in {} now; files are read again",
+        old.display()
+    ));
+    let opened = recovery::open(dir, aside).map_err(Anew::Db)?;
+    notes.extend(opened.notes);
+    Ok((opened.db, opened.values))
 }
 
 /// Returns what reading everything took to the system. The allocator would keep it.
