@@ -123,6 +123,8 @@ pub struct Busy {
     pub held: Held,
     /// Since when NUL bytes stand at the cursor, and where; they are passed over later.
     pub nuls: Option<(u64, Instant)>,
+    /// Since when the store is asked for it.
+    pub asked: Option<Instant>,
     /// It was left with more to read the last time.
     pub flowing: bool,
     /// When no name led to it any more, nanoseconds since the epoch; 0 while one does.

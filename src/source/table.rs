@@ -192,6 +192,7 @@ impl Table {
                 held: Held::No,
                 nuls: None,
                 flowing: false,
+                asked: None,
                 gone_at: 0,
                 fd: None,
                 stream: None,

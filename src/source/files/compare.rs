@@ -12,11 +12,12 @@ use super::super::chain::Digest;
 use super::super::identity::Head;
 use super::super::marks::Part;
 use super::super::survey::{Found, Rival, Survey};
-use super::super::table::{FileId, Held};
+use super::super::table::{File, FileId, Held};
 use super::super::window::BLOCK;
 use super::super::{Cursor, StreamId, stat};
 use super::Tailer;
 use super::judge::read_at;
+use super::settle::PATIENCE;
 
 /// So much is compared at once.
 const AT_ONCE: u64 = 1 << 20;
@@ -283,7 +284,10 @@ impl Tailer {
         };
         let company = named.clone().unwrap_or_else(|| all().collect());
         let asked = if k.is_asking() {
-            Some(self.ask(id, file, cursor, numbered, head)?)
+            match self.ask(id, file, cursor, numbered, head) {
+                None if !self.has_asked_long_enough(id) => return None,
+                answer => answer,
+            }
         } else {
             None
         };
@@ -316,6 +320,15 @@ impl Tailer {
         let limit = if ended { size } else { found.numbered };
         self.set_numbers(stream, &found, asking);
         Some(limit)
+    }
+
+    /// Whether the store has not answered for so long that the file is read on without: nothing waits for ever, and what
+    /// may not be there later does not wait at all.
+    pub(super) fn has_asked_long_enough(&mut self, id: FileId) -> bool {
+        let fragile = self.table.get(id).is_some_and(File::fragile);
+        let Some(b) = self.table.busy(id) else { return true };
+        let since = *b.asked.get_or_insert_with(Instant::now);
+        fragile || since.elapsed() >= PATIENCE
     }
 
     /// Keeps the numbers that were found, and has those numbered later that have less of the same content.

@@ -18,8 +18,8 @@ use crate::config::{Copies, StartAt};
 
 /// So much before an offset is searched for the last record that names a time.
 const TAIL: u64 = 16 << 10;
-/// A file that has to be read, or it is gone, waits no longer than this for the store's answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A file that has to be read, or that only goes on, waits no longer than this for the store's answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the store says of a file's lines.
 pub(super) struct Answer {
@@ -77,23 +77,13 @@ impl Tailer {
         if n < buffer.len() && self.may_finish(id) {
             next.extend(digest.unfinished().filter(|l| l.end > numbered));
         }
-        let waited = self.table.get(id).map_or(Duration::ZERO, |f| f.quiet(Instant::now()));
         // What was appended began no earlier than the file was written to last.
         let born = if numbered > 0 {
             self.table.get(id).map_or(0, |f| f.mtime)
         } else {
             self.content_born(id)
         };
-        self.ask_lines(&next, head, born).or_else(|| {
-            // What only the agent still has is read now, under numbers that nobody else gives.
-            let gone = self.table.get(id).is_some_and(|f| f.gone) && waited >= PATIENCE;
-            let unique = (wall() / 1_000_000_000) as u32;
-            gone.then(|| Answer {
-                least: next.iter().map(|l| (l.start, unique)).collect(),
-                to: next.last().map_or(0, |l| l.end + 1),
-                further: true,
-            })
-        })
+        self.ask_lines(&next, head, born)
     }
 
     /// When the file's content began, as far as is known, nanoseconds since the epoch: what was stored before that is
