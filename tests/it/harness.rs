@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Polls `probe` until it yields something; panics with `what` after 30 s.
+/// Polls `probe` until it yields something; panics with `what` after 90 s.
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(90);
     loop {
         if let Some(t) = probe() {
             return t;
         }
-        assert!(Instant::now() < deadline, "waited 30 s in vain for: {what}");
+        assert!(Instant::now() < deadline, "waited 90 s in vain for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -335,6 +335,7 @@ impl Tailer {
     pub(super) fn set_numbers(&mut self, stream: StreamId, found: &Found, asking: bool) {
         let company = found.company();
         let waits = asking || !company.is_empty();
+        let plain = !waits && found.steps.is_empty();
         let numbered = waits.then_some(found.numbered);
         for (other, extent) in found.followers() {
             if let Some(k) = self.streams.get_mut(other) {
@@ -345,6 +346,8 @@ impl Tailer {
             k.set_numbers(found.steps.clone(), numbered, (!asking).then_some(company));
             k.set_asking(asking);
         }
-        self.remember_again(stream);
+        if !plain {
+            self.remember_again(stream);
+        }
     }
 }

@@ -195,7 +195,8 @@ impl Tailer {
     /// Gives the file its role.
     pub(super) fn settle(&mut self, id: FileId, head: Head, found: Found, file: fs::File) {
         let Some(f) = self.table.get(id) else { return };
-        let mut start = vec![0; 16 << 10];
+        // Of a file that begins like no other nothing more is asked.
+        let mut start = vec![0; if found.rivals.is_empty() { 0 } else { 16 << 10 }];
         let n = read_at(&file, &mut start, 0).unwrap_or(0);
         let now = Instant::now();
         let age = wall().saturating_sub(self.table.age(id)).max(0);
