@@ -300,7 +300,7 @@ fn a_spool_that_cannot_be_read_holds_up_neither_files_nor_the_stop_and_is_delive
 
 #[test]
 fn told_to_stop_while_the_store_is_locked_the_agent_ends_in_time_and_by_itself() {
-    for deadline in ["0s", "1s", "3s"] {
+    for deadline in ["1s", "3s"] {
         let place = Place::with(&format!("{QUICK}[shutdown]\ndeadline = \"{deadline}\"\n"));
         place.once();
         let lock = Connection::open(place.path(".logagent/logs.db")).expect("opened");
